@@ -1,0 +1,5 @@
+"""`python -m armillary`, which torchrun needs."""
+
+from armillary.cli import main
+
+main()

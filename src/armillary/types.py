@@ -1,0 +1,86 @@
+"""The values that flow through the library. Axis letters are in docs/glossary.md.
+
+What is in a batch (whoever makes data converts to this table; `index` is always there):
+
+| key | shape, dtype | meaning |
+|---|---|---|
+| index | [B] int64 | identity of each row in its data set |
+| image | [B, C, h, w]; in episodes [B, T, C, h, w] | uint8 until `prepare` normalises it on the device, then float32 |
+| video | [B, T, C, h, w] | as image |
+| action, proprio, state, reward, terminated | [B, T, A], [B, T, P], [B, T, S], [B, T], [B, T] | action t leaves \
+observation t and produces observation t + 1; `state` is the truth for probes, never an input |
+| points, wave, spectrogram, signal, text | [B, n, 3], [B, c, n], [B, c, time, frequency], [B, channel, n], [B, n] | |
+| label, mask | [B], [B, h, w] int64 | for probes |
+| valid | [B, n] bool | where rows are of unequal length |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+Terms = dict[str, Float[Tensor, ""]]  # named scalar energies; their weights live in the method
+Batch = dict[str, Tensor]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A set of embeddings, each with the coordinates of what it describes.
+
+    x:     [B, N, D] embeddings.
+    pos:   [B, N, P] coordinates: P = 1 for text, waveforms and latents of a trajectory (index), 2 for images (row,
+           column in patches), 3 for video (time, row, column) and for points (x, y, z); the tokenizer states the unit.
+    valid: [B, N] True where a token is real; None when all are.
+    """
+
+    x: Float[Tensor, "B N D"]
+    pos: Float[Tensor, "B N P"]
+    valid: Bool[Tensor, "B N"] | None = None
+
+    def take(self, index: Int[Tensor, "B K"]) -> Tokens:
+        """The tokens at `index`; a set operation, so the order follows `index`."""
+        valid = None if self.valid is None else self.valid.gather(1, index)
+        return Tokens(gather(self.x, index), gather(self.pos, index), valid)
+
+    def pooled(self) -> Float[Tensor, "B D"]:
+        """The mean of the valid tokens, the representation of the whole datum."""
+        if self.valid is None:
+            return self.x.mean(1)
+        weight = self.valid.to(self.x.dtype).unsqueeze(-1)
+        return (self.x * weight).sum(1) / weight.sum(1).clamp_min(1)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Which tokens the context encoder sees, and which tokens the predictor must produce.
+
+    context: [B, K] indices; targets: [B, M, Kt] indices of M target blocks. K is one number per step, so that shapes
+    are static within a step and on every rank.
+    """
+
+    context: Int[Tensor, "B K"]
+    targets: Int[Tensor, "B M Kt"]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a method predicted and what came, for diagnosis.
+
+    predicted, target: [n, D]; last: [n, D] what copying the last observed latent would have predicted, or None where
+    that has no meaning.
+    """
+
+    predicted: Float[Tensor, "n D"]
+    target: Float[Tensor, "n D"]
+    last: Float[Tensor, "n D"] | None = None
+
+
+def gather(x: Shaped[Tensor, "B N D"], index: Int[Tensor, "B *K"]) -> Shaped[Tensor, "B *K D"]:
+    """Rows of `x` at `index`, per batch element: x [B, N, D], index [B, ...] -> [B, ..., D]."""
+    flat = index.flatten(1)
+    picked = x.gather(1, flat.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+    return picked.unflatten(1, index.shape[1:]) if index.ndim > 2 else picked
