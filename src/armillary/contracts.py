@@ -46,7 +46,7 @@ class Method(nn.Module, ABC):
         """The representation that probes and planners receive; each token knows where it is."""
 
     def after_step(self, progress: float) -> None:
-        """Called after each optimiser step with progress in (0, 1]."""
+        """Called after each optimiser step with the share of the schedule that was done before it, in [0, 1)."""
 
     def forecast(self, batch: Batch, random: Random) -> Forecast | None:
         """What the predictor said and what was true, for diagnosis; None where a method predicts nothing."""
@@ -80,7 +80,9 @@ def method_class(config: object) -> type[Method]:
     ]
     if len(found) != 1:
         names = ", ".join(c.__name__ for c in found) or "none"
-        raise ConfigError(f"{module.__name__} must define exactly one Method beside {type(config).__name__}, has {names}")
+        raise ConfigError(
+            f"{module.__name__} must define exactly one Method beside {type(config).__name__}, has {names}"
+        )
     return found[0]
 
 
@@ -202,7 +204,9 @@ def _check_bfloat16(method: Method, batch: Batch, exact: Terms) -> None:
         rough = _terms(method, batch)
     for name, value in exact.items():
         gap = (rough[name].float() - value).abs().item()
-        assert gap <= 0.05 + 0.1 * value.abs().item(), f"term {name} is {value} in float32 and {rough[name]} in bfloat16"
+        assert gap <= 0.05 + 0.1 * value.abs().item(), (
+            f"term {name} is {value} in float32 and {rough[name]} in bfloat16"
+        )
 
 
 def check_method(method: Method, batch: Batch) -> dict[str, Any]:
@@ -225,7 +229,9 @@ def check_method(method: Method, batch: Batch) -> dict[str, Any]:
         assert torch.allclose(value, again[name], rtol=1e-4, atol=1e-6), f"term {name} is not a function of its inputs"
     flipped = _terms(method, _rows(batch, torch.arange(len(batch["index"]) - 1, -1, -1, device=device)))
     for name, value in first.items():
-        assert torch.allclose(value, flipped[name], rtol=1e-3, atol=1e-5), f"term {name} depends on the order of the rows"
+        assert torch.allclose(value, flipped[name], rtol=1e-3, atol=1e-5), (
+            f"term {name} depends on the order of the rows"
+        )
     _check_bfloat16(method, batch, first)
     _check_gradients(method, batch)
     moved = _check_teacher(method)
@@ -291,7 +297,9 @@ def check_planner(planner: Planner, horizon: int = 4) -> None:
     assert torch.allclose(plan.energy, best), "the plan is not the best one that was evaluated"
     assert torch.allclose(energy(plan.actions[:, None])[:, 0], plan.energy, rtol=1e-4), "plan and energy do not match"
     again = planner(energy, low, high, numbered(1))
-    assert torch.allclose(again.actions[0], plan.actions[0], atol=1e-5), "a problem depends on its neighbours or on time"
+    assert torch.allclose(again.actions[0], plan.actions[0], atol=1e-5), (
+        "a problem depends on its neighbours or on time"
+    )
     start = goal.expand(3, horizon, 2)
     assert float(planner(energy, low, high, numbered(3), start).energy.max()) < 1e-6, "the warm start is not evaluated"
 

@@ -25,11 +25,15 @@ def mix(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
+def _signed(value: int) -> int:
+    """The low 64 bits of a Python integer as int64 sees them."""
+    return ((value + (1 << 63)) & 0xFFFFFFFFFFFFFFFF) - (1 << 63)
+
+
 @lru_cache(maxsize=4096)
 def _key(seed: int, stream: str) -> int:
     low, high = zlib.crc32(stream.encode()), zlib.crc32(b"armillary/" + stream.encode())
-    value = ((high << 32) | low) ^ (seed * 0x9E3779B97F4A7C15)
-    return (value & 0xFFFFFFFFFFFFFFFF) - (1 << 63)
+    return _signed(((high << 32) | low) ^ (seed * GOLDEN))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,7 @@ class Random:
     def bits(self, stream: str, count: int) -> Int[Tensor, "B count"]:
         """64 random bits for each sample and each of `count` places, as int64."""
         device = self.sample.device
-        key = mix(self.sample + _key(self.seed, stream)) + self.step * GOLDEN
+        key = mix(self.sample + _key(self.seed, stream)) + _signed(self.step * GOLDEN)
         place = torch.arange(1, count + 1, device=device) * GOLDEN
         return mix(mix(key)[:, None] + place)
 
@@ -66,7 +70,9 @@ class Random:
 
     def integers(self, stream: str, high: int, *shape: int) -> Int[Tensor, "B *shape"]:
         """int64 in [0, high), one row per sample: [B, *shape]; the bias is below high / 2^32."""
-        return ((((self.bits(stream, math.prod(shape)) >> 32) & 0xFFFFFFFF) * high) >> 32).view(len(self.sample), *shape)
+        return ((((self.bits(stream, math.prod(shape)) >> 32) & 0xFFFFFFFF) * high) >> 32).view(
+            len(self.sample), *shape
+        )
 
     def order(self, stream: str, n: int) -> Int[Tensor, "B n"]:
         """A uniform permutation of n places per sample."""
@@ -74,7 +80,7 @@ class Random:
 
     def shared(self, stream: str) -> torch.Generator:
         """A CPU generator for what belongs to the step and not to a sample, equal on every rank."""
-        key = torch.tensor([_key(self.seed, stream)]) + self.step * GOLDEN
+        key = torch.tensor([_signed(_key(self.seed, stream) + self.step * GOLDEN)])
         return torch.Generator().manual_seed(int(mix(mix(key))) & 0x7FFFFFFFFFFFFFFF)
 
     def child(self, salt: int) -> Random:

@@ -1,0 +1,1 @@
+"""World models: methods that learn from trajectories with actions."""

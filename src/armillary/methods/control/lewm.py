@@ -1,0 +1,165 @@
+"""LeWM: a world model learned end to end from pixels with two terms (LeWorldModel, arXiv 2603.19312).
+
+  latent   z_t = f(o_t)           energy  |g(z_{t-h+1..t}, a_{t-h+1..t}) - z_{t+1}|^2, gradients through both sides
+  collapse prevention: SIGReg on z at each time step. No teacher, no stop-gradient, no reconstruction, no reward.
+With `rollout` > 1 the predictor is also fed its own predictions; the paper stops at teacher forcing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...contracts import Method
+from ...errors import ShapeError
+from ...functional.distance import squared
+from ...functional.regularize import sigreg, unit_directions
+from ...nn.encoder import ConvNet, Encoder, ViT, encoder
+from ...nn.heads import projector
+from ...nn.predictor import CausalPredictor
+from ...randomness import Random, numbered
+from ...types import Batch, Forecast, Terms, Tokens
+
+State = tuple[Tensor, Tensor]  # latents [B, T, D] of the last T <= history steps, actions between them [B, T - 1, A]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults: the paper's Push-T model, galilai-group/stable-worldmodel:scripts/train/config/lewm.yaml."""
+
+    encoder: Encoder = ViT(image=224, patch=14, width=192, depth=12, heads=3, position="learned", class_token=True,
+                           norm_eps=1e-12)  # fmt: skip
+    """a vision transformer (its class token is used) or a small convolutional network (its last map)"""
+    width: int = 192
+    """width of the latent"""
+    action: int = 10
+    """numbers in one macro-step's action: action dimensions times frame skip"""
+    action_width: int = 10
+    """width of the first linear map of actions"""
+    history: int = 3
+    """steps that the predictor sees"""
+    rollout: int = 1
+    """open-loop steps in training; 1 is teacher forcing alone, as published"""
+    depth: int = 6
+    """blocks of the predictor"""
+    heads: int = 16
+    """attention heads of the predictor"""
+    head_width: int = 64
+    """width of a head"""
+    hidden: int = 2048
+    """hidden width of the predictor's and the projectors' MLPs"""
+    dropout: float = 0.1
+    """in the predictor"""
+    sigreg_weight: float = 0.09
+    """weight of SIGReg; the prediction has weight 1"""
+    directions: int = 1024
+    """random directions of SIGReg, drawn anew each step"""
+    knots: int = 17
+    """points at which characteristic functions are compared"""
+
+
+class LeWM(Method):
+    """World model with a causal predictor conditioned on actions; keeps the `Dynamics` contract."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config, D = config, config.width
+        self.encoder = encoder(config.encoder)
+        self.project = projector(self.encoder.out_width, config.hidden, D)
+        self.embed_action = nn.Sequential(
+            nn.Linear(config.action, config.action_width), nn.Linear(config.action_width, 4 * D), nn.SiLU(),
+            nn.Linear(4 * D, D),
+        )  # fmt: skip
+        self.predictor = CausalPredictor(
+            D, config.depth, config.heads, config.head_width, config.hidden, config.history, config.dropout
+        )
+        self.project_prediction = projector(D, config.hidden, D)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Prediction and SIGReg."""
+        return {"prediction": 1.0, "sigreg": self.config.sigreg_weight}
+
+    def latents(self, image: Float[Tensor, "B T C h w"]) -> Float[Tensor, "B T D"]:
+        """The latent of each frame alone."""
+        return self.project(self.encoder.vector(image.flatten(0, 1))).unflatten(0, image.shape[:2])
+
+    def predict(self, z: Float[Tensor, "B T D"], action: Float[Tensor, "B T A"]) -> Float[Tensor, "B T D"]:
+        """z[t+1] from z[<=t] and a[<=t] for every t at once; T <= history."""
+        return self.project_prediction(self.predictor(z, self.embed_action(action)))
+
+    def unrolled(
+        self, z: Float[Tensor, "B T D"], action: Float[Tensor, "B Ta A"]
+    ) -> tuple[Float[Tensor, "B P D"], Float[Tensor, "B P D"]]:
+        """Predictions and their targets: teacher-forced over the history, then open loop from its last latent.
+
+        Raises:
+            ShapeError: the window is shorter than history + rollout frames.
+        """
+        h, steps = self.config.history, self.config.rollout
+        if z.shape[1] < h + steps:
+            raise ShapeError(
+                f"windows of {z.shape[1]} frames are too short for history {h} + rollout {steps}: use windows of {h + steps}"
+            )
+        predicted = self.predict(z[:, :h], action[:, :h])  # [B, h, D] of steps 1..h
+        every, seen = [predicted], torch.cat([z[:, :h], predicted[:, -1:]], 1)
+        for t in range(1, steps):
+            following = self.predict(seen[:, -h:], action[:, t : t + h])[:, -1:]
+            every.append(following)
+            seen = torch.cat([seen, following], 1)
+        return torch.cat(every, 1), z[:, 1 : h + steps]
+
+    def loss(self, batch: Batch, random: Random) -> Terms:
+        """Squared error of the predictions, and SIGReg of the encoded latents at each time step over the batch."""
+        z = self.latents(batch["image"])
+        predicted, target = self.unrolled(z, batch["action"])
+        directions = unit_directions(self.config.width, self.config.directions, random.shared("sigreg"))
+        return {
+            "prediction": squared(predicted, target),
+            "sigreg": sigreg(z.transpose(0, 1), directions, self.config.knots),
+        }
+
+    def encode(self, batch: Batch) -> Tokens:
+        """The latents of a window [B, T, C, h, w] as T tokens, or of single images as one; coordinate: the step."""
+        image = batch["image"] if batch["image"].ndim == 5 else batch["image"][:, None]
+        z = self.latents(image)
+        return Tokens(z, torch.arange(z.shape[1], device=z.device, dtype=torch.float32)[:, None].expand(len(z), -1, 1))
+
+    def forecast(self, batch: Batch, random: Random) -> Forecast:
+        """Predictions on the window, and the latent before each target."""
+        z = self.latents(batch["image"])
+        predicted, target = self.unrolled(z, batch["action"])
+        return Forecast(predicted.flatten(0, 1), target.flatten(0, 1), z[:, : target.shape[1]].flatten(0, 1))
+
+    def start(self, batch: Batch) -> State:
+        """Dynamics: the state after the last frames of `batch`, image [B, T, C, h, w], action [B, T - 1, A]."""
+        z = self.latents(batch["image"][:, -self.config.history :])
+        return z, batch["action"][:, batch["action"].shape[1] - z.shape[1] + 1 :]
+
+    def step(self, state: State, action: Float[Tensor, "B A"]) -> State:
+        """Dynamics: the state after one more (macro-)action."""
+        z, past = state
+        actions = torch.cat([past, action[:, None]], 1)  # [B, T, A]
+        z = torch.cat([z, self.predict(z, actions)[:, -1:]], 1)[:, -self.config.history :]
+        return z, actions[:, actions.shape[1] - z.shape[1] + 1 :]
+
+    def latent(self, state: State) -> Float[Tensor, "B D"]:
+        """Dynamics: the current latent."""
+        return state[0][:, -1]
+
+
+def tiny() -> tuple[LeWM, Batch]:
+    """A small instance and a batch for the contract tests."""
+    config = Config(
+        ConvNet(image=16, widths=(8, 8)), width=16, action=4, history=2, rollout=2, depth=1, heads=2, head_width=8,
+        hidden=32, dropout=0.0, directions=32,
+    )  # fmt: skip
+    random = numbered(8)
+    image, action = random.normal("image", 4, 3, 16, 16), random.normal("action", 3, 4)
+    return LeWM(config), {"index": torch.arange(8), "image": image, "action": action}
+
+
+__all__ = ["Config", "ConvNet", "LeWM", "State", "ViT", "tiny"]

@@ -1,0 +1,1 @@
+"""What JEPAs are compared with."""

@@ -1,0 +1,67 @@
+"""A small convolutional encoder for worlds seen in small images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..functional.position import grid
+from ..types import Tokens
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """Sizes of a stack of stride-2 convolutions with group norm; the vector of an image is its last map, flattened."""
+
+    image: int = 64
+    """side of the square image in pixels"""
+    channels: int = 3
+    """color channels"""
+    widths: tuple[int, ...] = (16, 32, 32, 32)
+    """channels after each halving of the side"""
+    kernel: int = 4
+    """side of the kernels in pixels"""
+
+    def __post_init__(self) -> None:
+        if self.image % 2 ** len(self.widths):
+            raise ConfigError(
+                f"image {self.image} cannot be halved {len(self.widths)} times: use a multiple of {2 ** len(self.widths)}"
+            )
+
+    @property
+    def side(self) -> int:
+        """Side of the last map."""
+        return self.image // 2 ** len(self.widths)
+
+
+class ConvNetwork(nn.Module):
+    """Convolution (stride 2), group norm, GELU, as often as there are widths."""
+
+    def __init__(self, config: ConvNet):
+        super().__init__()
+        self.config = config
+        layers: list[nn.Module] = []
+        before = config.channels
+        for width in config.widths:
+            layers += [nn.Conv2d(before, width, config.kernel, 2, (config.kernel - 1) // 2, bias=False)]
+            layers += [nn.GroupNorm(max(1, width // 8), width), nn.GELU()]
+            before = width
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    @property
+    def out_width(self) -> int:
+        """Width of `vector`."""
+        return self.config.widths[-1] * self.config.side**2
+
+    def forward(self, image: Float[Tensor, "B C h w"]) -> Tokens:
+        """One token per cell of the last map, coordinates (row, column) in cells."""
+        x = self.layers(image.contiguous(memory_format=torch.channels_last))  # [B, D, r, c]
+        return Tokens(x.flatten(2).transpose(1, 2), grid(*x.shape[-2:], x.device).expand(len(x), -1, -1))
+
+    def vector(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D"]:
+        """The last map, flattened: keeps where things are."""
+        return self.layers(image.contiguous(memory_format=torch.channels_last)).flatten(1)

@@ -1,0 +1,115 @@
+"""Encoders of images: a vision transformer on patches, or a small convolutional network. `encoder(config)` builds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..functional.position import grid, resized_table, sincos
+from ..types import Tokens
+from .convnet import ConvNet, ConvNetwork
+from .tokenize.image import PatchTokenizer
+from .trunk import Trunk
+
+
+@dataclass(frozen=True)
+class ViT:
+    """Sizes of a vision transformer; the defaults are ViT-S/16 at 224 pixels."""
+
+    image: int = 224
+    """side of the square image in pixels"""
+    patch: int = 16
+    """side of a patch in pixels"""
+    width: int = 384
+    """embedding width"""
+    depth: int = 12
+    """blocks"""
+    heads: int = 6
+    """attention heads"""
+    mlp_ratio: float = 4.0
+    """hidden width of the MLP over the embedding width"""
+    channels: int = 3
+    """color channels"""
+    position: Literal["sincos", "learned"] = "sincos"
+    """fixed sine-cosine positions (column first, as released) or a learned table"""
+    class_token: bool = False
+    """prepend a learned token that summarizes the image (LeWM)"""
+    norm_eps: float = 1e-6
+    """epsilon of the layer norms"""
+
+    @property
+    def side(self) -> int:
+        """Patches along a side."""
+        return self.image // self.patch
+
+    def __post_init__(self) -> None:
+        if self.image % self.patch:
+            raise ConfigError(
+                f"image {self.image} is not a multiple of patch {self.patch}: choose another image or patch"
+            )
+
+
+class VisionTransformer(nn.Module):
+    """Patch tokens, positions, trunk. With `keep`, only those patches enter the trunk (what a context encoder sees)."""
+
+    def __init__(self, config: ViT):
+        super().__init__()
+        self.config = config
+        self.tokenizer = PatchTokenizer(config.width, config.patch, config.channels)
+        self.trunk = Trunk(config.width, config.depth, config.heads, config.mlp_ratio, config.norm_eps)
+        table = sincos(grid(config.side, config.side).flip(-1), config.width)
+        if config.position == "learned":
+            self.position = nn.Parameter(torch.randn(config.side**2, config.width) * 0.02)
+        else:
+            self.register_buffer("position", table, persistent=False)
+        if config.class_token:
+            self.class_token = nn.Parameter(torch.zeros(config.width))
+            self.class_position = nn.Parameter(torch.zeros(config.width))
+        nn.init.normal_(self.tokenizer.proj.weight, std=0.02)
+        nn.init.zeros_(self.tokenizer.proj.bias)
+
+    @property
+    def out_width(self) -> int:
+        """Width of `vector`."""
+        return self.config.width
+
+    def embed(self, image: Float[Tensor, "B C h w"]) -> Tokens:
+        """Patch tokens with their positions added; another resolution than the trained one interpolates the table."""
+        tokens, side, p = self.tokenizer(image), self.config.side, self.config.patch
+        rows, columns, table = image.shape[-2] // p, image.shape[-1] // p, self.position
+        if (rows, columns) != (side, side):
+            table = resized_table(table, side, side, rows, columns)
+        return Tokens(tokens.x + table, tokens.pos)
+
+    def forward(self, image: Float[Tensor, "B C h w"], keep: Int[Tensor, "B K"] | None = None) -> Tokens:
+        """Patch tokens after the trunk; the class token, where there is one, takes part and is left out."""
+        tokens = self.embed(image)
+        tokens = tokens if keep is None else tokens.take(keep)
+        if not self.config.class_token:
+            return self.trunk(tokens)
+        out = self.trunk(self._with_class(tokens))
+        return Tokens(out.x[:, 1:], tokens.pos)
+
+    def vector(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D"]:
+        """One embedding per image: the class token, or the mean of the patches."""
+        tokens = self.embed(image)
+        if not self.config.class_token:
+            return self.trunk(tokens).x.mean(1)
+        return self.trunk(self._with_class(tokens)).x[:, 0]
+
+    def _with_class(self, tokens: Tokens) -> Tokens:
+        first = (self.class_token + self.class_position).expand(len(tokens.x), 1, -1)
+        return Tokens(torch.cat([first, tokens.x], 1), torch.cat([tokens.pos[:, :1], tokens.pos], 1))
+
+
+Encoder = ViT | ConvNet  # the choices of a method that takes either
+
+
+def encoder(config: ViT | ConvNet) -> VisionTransformer | ConvNetwork:
+    """The network that a configuration of sizes describes."""
+    return VisionTransformer(config) if isinstance(config, ViT) else ConvNetwork(config)

@@ -1,0 +1,103 @@
+"""Predictors: embeddings of what is not seen, from what is seen and a condition."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..functional.position import sincos
+from ..types import Tokens
+from .attention import Attention, Block, initialize
+
+
+class SinCos(nn.Module):
+    """Fixed sine-cosine embedding of coordinates, the last coordinate first (columns before rows, as released)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+    def forward(self, pos: Float[Tensor, "*B P"]) -> Float[Tensor, "*B D"]:
+        """See `functional.position.sincos`."""
+        return sincos(pos.flip(-1), self.width)
+
+
+class MaskPredictor(nn.Module):
+    """Target embeddings from context tokens and the coordinates of the targets; each target block is a sequence alone.
+
+    Source: I-JEPA (arXiv 2301.08243), section 3; facebookresearch/ijepa:src/models/vision_transformer.py.
+    """
+
+    def __init__(
+        self, width: int, inner: int, depth: int, heads: int, place: nn.Module | None = None, eps: float = 1e-6
+    ):
+        super().__init__()
+        self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.blocks = nn.ModuleList(Block(inner, heads, eps=eps) for _ in range(depth))
+        self.norm = nn.LayerNorm(inner, eps=eps)
+        initialize(self)
+        self.mask_token = nn.Parameter(torch.randn(inner) * 0.02)
+        self.place = SinCos(inner) if place is None else place
+
+    def forward(self, context: Tokens, query: Float[Tensor, "B M K P"]) -> Float[Tensor, "B M K D"]:
+        """One embedding for each queried coordinate."""
+        blocks, kept = query.shape[1:3]
+        seen = self.into(context.x) + self.place(context.pos)  # [B, N, inner]
+        asked = self.mask_token + self.place(query)  # [B, M, K, inner]
+        x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], 2).flatten(0, 1)  # [B * M, N + K, inner]
+        for block in self.blocks:
+            x = block(x)
+        return self.out(self.norm(x[:, -kept:])).unflatten(0, (-1, blocks))
+
+
+class ConditionedBlock(nn.Module):
+    """Causal transformer block whose norms are scaled, shifted and gated by a condition (AdaLN-zero).
+
+    The condition's norms have no parameters, and attention and MLP begin with a norm of their own that has: so released.
+    Source: galilai-group/stable-worldmodel:wm/lewm/module.py; DiT (arXiv 2212.09748) for AdaLN-zero.
+    """
+
+    def __init__(self, width: int, heads: int, head_width: int, hidden: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.attn_norm = nn.LayerNorm(width)
+        self.attn = Attention(width, heads, head_width, bias=False, causal=True)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.modulation = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Float[Tensor, "B T D"], condition: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """One block; the condition of step t acts on token t."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(F.silu(condition)).chunk(6, -1)
+        plain = F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale1) + shift1
+        x = x + gate1 * F.dropout(self.attn(self.attn_norm(plain)), self.dropout, self.training)
+        plain = F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale2) + shift2
+        hidden = F.dropout(F.gelu(self.fc1(self.mlp_norm(plain))), self.dropout, self.training)
+        return x + gate2 * F.dropout(self.fc2(hidden), self.dropout, self.training)
+
+
+class CausalPredictor(nn.Module):
+    """The next latent after each step, from the latents up to it and the actions taken there; `history` steps at most.
+
+    Source: LeWM (arXiv 2603.19312); galilai-group/stable-worldmodel:wm/lewm/module.py (`ARPredictor`).
+    """
+
+    def __init__(
+        self, width: int, depth: int, heads: int, head_width: int, hidden: int, history: int, dropout: float = 0.1
+    ):
+        super().__init__()
+        self.dropout = dropout
+        self.position = nn.Parameter(torch.randn(history, width))
+        self.blocks = nn.ModuleList(ConditionedBlock(width, heads, head_width, hidden, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, z: Float[Tensor, "B T D"], condition: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Predictions of the latents at steps 1..T, for T <= history."""
+        x = F.dropout(z + self.position[: z.shape[1]], self.dropout, self.training)
+        for block in self.blocks:
+            x = block(x, condition)
+        return self.norm(x)

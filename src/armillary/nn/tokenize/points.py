@@ -1,0 +1,69 @@
+"""Point clouds to one token per neighbourhood."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ...errors import ShapeError
+from ...types import Tokens, gather
+from ..norm import BatchNorm
+
+
+@torch.no_grad()
+def farthest_points(
+    points: Float[Tensor, "B n 3"], count: int, start: Int[Tensor, " B"] | None = None
+) -> Int[Tensor, "B G"]:
+    """Indices of `count` points, each farthest from those before it, beginning at `start` (default: index 0)."""
+    row = torch.arange(len(points), device=points.device)
+    picked = [row * 0 if start is None else start]
+    far = torch.full(points.shape[:2], torch.inf, device=points.device)
+    for _ in range(1, count):
+        far = torch.minimum(far, (points - points[row, picked[-1]][:, None]).square().sum(-1))
+        picked.append(far.argmax(-1))
+    return torch.stack(picked, 1)
+
+
+@torch.no_grad()
+def neighbours(points: Float[Tensor, "B n 3"], centers: Float[Tensor, "B G 3"], count: int) -> Int[Tensor, "B G k"]:
+    """Indices of the `count` points nearest to each centre."""
+    gap = (centers[:, :, None] - points[:, None]).square().sum(-1)
+    return gap.topk(count, largest=False, sorted=False).indices
+
+
+class PointTokenizer(nn.Module):
+    """Clouds [B, n, 3] to groups: farthest-point centres, nearest neighbours, a small PointNet.
+
+    Coordinates are the centres, in the units of the cloud (the unit ball for normalized clouds).
+    Source: Point-JEPA (arXiv 2404.16432) after Point-BERT; Ayumu-J-S/Point-JEPA:pointjepa/modules/tokenizer.py.
+    """
+
+    def __init__(self, width: int, groups: int, group_size: int):
+        super().__init__()
+        self.groups, self.group_size = groups, group_size
+        # Without bias before a batch norm: the released convolutions have one that the norm removes.
+        self.local = nn.Sequential(nn.Linear(3, 128, bias=False), BatchNorm(128), nn.ReLU(), nn.Linear(128, 256))
+        self.joint = nn.Sequential(nn.Linear(512, 512, bias=False), BatchNorm(512), nn.ReLU(), nn.Linear(512, width))
+
+    def forward(self, points: Float[Tensor, "B n 3"], start: Int[Tensor, " B"] | None = None) -> Tokens:
+        """Tokens in the order in which the centres were found.
+
+        Raises:
+            ShapeError: the cloud has fewer points than groups or than a group holds.
+        """
+        if points.shape[1] < max(self.groups, self.group_size):
+            raise ShapeError(
+                f"a cloud of {points.shape[1]} points cannot give {self.groups} groups of {self.group_size}: "
+                "use larger clouds, fewer groups or smaller groups"
+            )
+        centers = gather(points, farthest_points(points, self.groups, start))  # [B, G, 3]
+        near = gather(points, neighbours(points, centers, self.group_size)) - centers[:, :, None]  # [B, G, k, 3]
+        x = self.local(near)
+        x = torch.cat([x.amax(2, keepdim=True).expand_as(x), x], -1)  # [B, G, k, 512]: the group's maximum first
+        return Tokens(self.joint(x).amax(2), centers)
+
+
+def coordinate_mlp(width: int) -> nn.Module:
+    """Learned embedding of coordinates: 3-128-width with GELU, Point-JEPA's positions."""
+    return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
