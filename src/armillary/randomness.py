@@ -20,9 +20,10 @@ GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: the inc
 
 def mix(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     """SplitMix64's finaliser: a bijection of 64 bits whose outputs look independent."""
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687  # logical shifts: the sign's copies are masked off
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+    # Logical shifts: the copies of the sign are masked off. In place where the operand is ours.
+    x = (x >> 30).bitwise_and_(0x3FFFFFFFF).bitwise_xor_(x).mul_(-4658895280553007687)
+    x = (x >> 27).bitwise_and_(0x1FFFFFFFFF).bitwise_xor_(x).mul_(-7723592293110705685)
+    return (x >> 31).bitwise_and_(0x1FFFFFFFF).bitwise_xor_(x)
 
 
 def _signed(value: int) -> int:
@@ -31,9 +32,12 @@ def _signed(value: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _key(seed: int, stream: str) -> int:
+def _key(seed: int, stream: str, step: int) -> int:
+    """One number for (seed, stream, step), by the same mixing on Python's integers."""
     low, high = zlib.crc32(stream.encode()), zlib.crc32(b"armillary/" + stream.encode())
-    return _signed(((high << 32) | low) ^ (seed * GOLDEN))
+    value = ((high << 32) | low) ^ (seed * GOLDEN)
+    first = int(mix(torch.tensor(_signed(value))))
+    return int(mix(torch.tensor(_signed(first + step * GOLDEN))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +55,8 @@ class Random:
     def bits(self, stream: str, count: int) -> Int[Tensor, "B count"]:
         """64 random bits for each sample and each of `count` places, as int64."""
         device = self.sample.device
-        key = mix(self.sample + _key(self.seed, stream)) + _signed(self.step * GOLDEN)
-        place = torch.arange(1, count + 1, device=device) * GOLDEN
-        return mix(mix(key)[:, None] + place)
+        key = mix(self.sample + _key(self.seed, stream, self.step))
+        return mix(key[:, None] + torch.arange(1, count + 1, device=device) * GOLDEN)
 
     def uniform(self, stream: str, *shape: int) -> Float[Tensor, "B *shape"]:
         """float32 in [0, 1), one row per sample: [B, *shape]."""
@@ -80,8 +83,7 @@ class Random:
 
     def shared(self, stream: str) -> torch.Generator:
         """A CPU generator for what belongs to the step and not to a sample, equal on every rank."""
-        key = torch.tensor([_signed(_key(self.seed, stream) + self.step * GOLDEN)])
-        return torch.Generator().manual_seed(int(mix(mix(key))) & 0x7FFFFFFFFFFFFFFF)
+        return torch.Generator().manual_seed(_key(self.seed, stream, self.step) & 0x7FFFFFFFFFFFFFFF)
 
     def child(self, salt: int) -> Random:
         """Other numbers for the same samples: of another view, rollout or repetition."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
+from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -57,26 +56,22 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-def initialize(module: nn.Module, std: float = 0.02) -> None:
-    """Normal weights of `std`, zero biases, norms at the identity: the released initialization.
+Initialization = Literal["released", "xavier"]
 
-    The released I-JEPA also divides the output maps of layer l by sqrt(2 l), but redraws them afterwards; so do we not.
-    Source: facebookresearch/ijepa:src/models/vision_transformer.py (`_init_weights`, cut at 100 std, hence not cut here).
+
+def initialize(module: nn.Module, kind: Initialization = "released") -> None:
+    """Draw the weights of linear maps and convolutions, zero their biases; norms keep the identity.
+
+    released: normal of std 0.02, whatever the width (facebookresearch/ijepa:src/models/vision_transformer.py, which
+    also divides the output maps of layer l by sqrt(2 l) and then redraws them, so do we not). At widths below about 300
+    and small patches this leaves the positions louder than the image, so that targets are predictable from where they
+    are alone; xavier: uniform of variance 2 / (inputs + outputs), as in MAE (facebookresearch/mae), does not.
     """
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Conv2d):
-            nn.init.normal_(part.weight, std=std)
+            if kind == "released":
+                nn.init.normal_(part.weight, std=0.02)
+            else:
+                nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
-
-
-def rescale_depth(blocks: nn.ModuleList) -> None:
-    """Divide the output maps of layer l (from 1) by sqrt(2 l), which keeps the residual stream's variance flat.
-
-    Source: facebookresearch/vjepa2:src/models/vision_transformer.py (`_rescale_blocks`).
-    """
-    with torch.no_grad():
-        for layer, block in enumerate(blocks, 1):
-            assert isinstance(block, Block)
-            block.attn.proj.weight.div_(math.sqrt(2 * layer))
-            block.mlp.fc2.weight.div_(math.sqrt(2 * layer))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..functional.position import grid, resized_table, sincos
 from ..types import Tokens
+from .attention import Initialization, initialize
 from .convnet import ConvNet, ConvNetwork
 from .tokenize.image import PatchTokenizer
 from .trunk import Trunk
@@ -41,6 +42,8 @@ class ViT:
     """prepend a learned token that summarizes the image (LeWM)"""
     norm_eps: float = 1e-6
     """epsilon of the layer norms"""
+    init: Initialization = "released"
+    """weights of std 0.02, as released, or by fan-in and fan-out, which small widths and patches need"""
 
     @property
     def side(self) -> int:
@@ -70,8 +73,7 @@ class VisionTransformer(nn.Module):
         if config.class_token:
             self.class_token = nn.Parameter(torch.zeros(config.width))
             self.class_position = nn.Parameter(torch.zeros(config.width))
-        nn.init.normal_(self.tokenizer.proj.weight, std=0.02)
-        nn.init.zeros_(self.tokenizer.proj.bias)
+        initialize(self, config.init)
 
     @property
     def out_width(self) -> int:

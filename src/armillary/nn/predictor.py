@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..functional.position import sincos
 from ..types import Tokens
-from .attention import Attention, Block, initialize
+from .attention import Attention, Block, Initialization, initialize
 
 
 class SinCos(nn.Module):
@@ -31,13 +31,20 @@ class MaskPredictor(nn.Module):
     """
 
     def __init__(
-        self, width: int, inner: int, depth: int, heads: int, place: nn.Module | None = None, eps: float = 1e-6
+        self,
+        width: int,
+        inner: int,
+        depth: int,
+        heads: int,
+        place: nn.Module | None = None,
+        eps: float = 1e-6,
+        init: Initialization = "released",
     ):
         super().__init__()
         self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, width)
         self.blocks = nn.ModuleList(Block(inner, heads, eps=eps) for _ in range(depth))
         self.norm = nn.LayerNorm(inner, eps=eps)
-        initialize(self)
+        initialize(self, init)
         self.mask_token = nn.Parameter(torch.randn(inner) * 0.02)
         self.place = SinCos(inner) if place is None else place
 

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..types import Tokens
-from .attention import Block, initialize
+from .attention import Block
 
 
 class Trunk(nn.Module):
@@ -19,7 +19,6 @@ class Trunk(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(Block(width, heads, ratio, eps) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=eps)
-        initialize(self)
 
     def hidden(self, tokens: Tokens, place: Float[Tensor, "B N D"] | None = None) -> Float[Tensor, "B N D"]:
         """The output of the last block, before the final norm."""

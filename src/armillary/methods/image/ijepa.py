@@ -65,8 +65,9 @@ class IJEPA(Method):
         self.encoder = VisionTransformer(config.encoder)
         self.teacher = EMA(self.encoder)
         self.predictor = MaskPredictor(
-            config.encoder.width, config.predictor_width, config.predictor_depth, config.predictor_heads
-        )
+            config.encoder.width, config.predictor_width, config.predictor_depth, config.predictor_heads,
+            init=config.encoder.init,
+        )  # fmt: skip
 
     @property
     def weights(self) -> dict[str, float]:

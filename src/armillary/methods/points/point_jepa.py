@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...contracts import Method
 from ...functional.distance import layer_normalized, smooth_l1
+from ...nn.attention import initialize
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
 from ...nn.tokenize.points import PointTokenizer, coordinate_mlp
@@ -69,6 +70,7 @@ class PointJEPA(Method):
         self.tokenizer = PointTokenizer(config.width, config.groups, config.group_size)
         self.place = coordinate_mlp(config.width)
         self.trunk = Trunk(config.width, config.depth, config.heads, eps=1e-5)
+        initialize(self.trunk)
         self.teacher = EMA(self.trunk)
         self.predictor = MaskPredictor(
             config.width, config.predictor_width, config.predictor_depth, config.heads,
