@@ -1,0 +1,1 @@
+"""Worlds to act in: our own, batched, and an adapter to Gymnasium."""

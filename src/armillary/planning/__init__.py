@@ -1,0 +1,1 @@
+"""Planning: minimising an energy over actions, and acting on the result."""
