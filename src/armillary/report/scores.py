@@ -1,0 +1,193 @@
+"""The measured numbers of a `report.json`, each with its interval and the floors and ceilings it stands beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import words
+from .record import Json, Record, branch, number, numbers, text
+
+Interval = tuple[float, float]
+
+REFERENCES = {  # key in report.json: what a reader calls it
+    "untrained": "untrained encoder",
+    "raw": "raw input",
+    "chance": "chance",
+    "random": "random policy",
+    "true_dynamics": "true dynamics",
+    "copy": "copy-last",
+    "shuffled": "shuffled actions",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A floor or ceiling: the same measurement on something else. key is one of `REFERENCES`."""
+
+    key: str
+    value: float
+    interval: Interval | None
+
+    @property
+    def name(self) -> str:
+        """What a reader calls it."""
+        return REFERENCES[self.key]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measured number. unit is one of `words.UNITS`; note says what it means, settings how it was measured.
+
+    difference: paired, on the same rows or goals: from the untrained encoder, or from planning with true dynamics.
+    """
+
+    name: str
+    value: float
+    interval: Interval | None
+    unit: str
+    references: tuple[Reference, ...] = ()
+    note: str = ""
+    settings: str = ""
+    difference: float | None = None
+    difference_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Planned(Score):
+    """A success rate, and success at the last step."""
+
+    at_end: float | None = None
+    at_end_interval: Interval | None = None
+
+
+def probes(report: Json) -> list[Score]:
+    """The scores of all probes, regression (`r2`) and classification (`score`)."""
+    found = []
+    for name in branch(report, "probe"):
+        tree = branch(report, "probe", name)
+        of = "" if name == "label" else f" of {words.named(name).lower()}"
+        if number(tree.get("r2")) is not None:
+            found.append(_probe(f"{words.named(name)} probe, R²", tree, tree, "r2"))
+        for kind, part in tree.items():
+            if isinstance(part, dict) and number(part.get("score")) is not None:
+                found.append(_probe(f"{words.named(kind)}, accuracy{of}", part, tree, "score"))
+            elif isinstance(part, dict) and number(part.get("r2")) is not None:
+                found.append(_probe(f"{words.named(kind)}, R²{of}", part, tree, "r2"))
+    return found
+
+
+def plans(report: Json) -> list[Planned]:
+    """Success rates, one for each kind of goal."""
+    found = []
+    for kind, tree in branch(report, "plan").items():
+        value = number(tree.get("success")) if isinstance(tree, dict) else None
+        if value is None or not isinstance(tree, dict):
+            continue
+        goals = f"{words.count(number(tree['goals']))} goals" if number(tree.get("goals")) else ""
+        seconds = number(tree.get("seconds_per_plan"))
+        seconds = "" if seconds is None else f"{words.duration(seconds)} a plan"
+        planned = Planned(
+            name=words.named(kind),
+            note=", ".join(filter(None, (goals, seconds))),
+            value=value,
+            interval=ends(tree.get("interval")),
+            unit="share",
+            references=_references(tree, "success", ("random", "true_dynamics")),
+            at_end=number(tree.get("at_end")),
+            at_end_interval=ends(tree.get("at_end_interval")),
+            difference=number(tree.get("difference")),
+            difference_interval=ends(tree.get("difference_interval")),
+        )
+        found.append(planned)
+    return found
+
+
+def rollouts(report: Json) -> list[Score]:
+    """Rollout error, over the targets' variance and over copying the last latent."""
+    tree = branch(report, "rollout")
+    rows = tree.get("by_horizon")
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    key = "horizon" if number(tree.get("horizon")) else "nmse"  # what tells which row the figure is of
+    at = next((row for row in rows if row.get(key) == tree.get(key)), {})
+    horizon = number(tree.get("horizon", at.get("horizon")))
+    after = f"after {horizon:.0f} macro-steps" if horizon else "open loop"
+    found = []
+    for key, name, note in (
+        ("nmse", "Rollout error over variance", f"{after}; 1 is predicting the mean"),
+        ("ratio", "Rollout error over copy-last", f"{after}; 1 is copying the last latent"),
+    ):
+        value = number(tree.get(key))
+        if value is not None:
+            floors = _references(at, "nmse", ("copy", "shuffled")) if key == "nmse" else ()
+            found.append(Score(name, value, ends(tree.get(f"{key}_interval")), "error", floors, note))
+    return found
+
+
+def ends(value: object) -> Interval | None:
+    """The two ends of an interval that was written as [low, high]."""
+    found = numbers(value)
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def summary(record: Record) -> str:
+    """What was learned, in one sentence: the run's own words, or else its numbers."""
+    own = text(record.report.get("summary"))
+    if own:
+        return words.sentence(own)
+    parts = []
+    for score in probes(record.report)[:1]:
+        floor = "".join(
+            f" ({r.name} {words.figure(r.value, score.unit)})" for r in score.references if r.key == "untrained"
+        )
+        parts.append(f"a probe of its representation scores {words.figure(score.value, score.unit)}{floor}")
+    reached = [f"{words.figure(plan.value, 'share')} of goals ({plan.name.lower()})" for plan in plans(record.report)]
+    if reached:
+        parts.append(f"planning with it reaches {words.listed(reached)}")
+    steps, _ = record.series("energy", "loss")
+    done = number(branch(record.report, "training").get("steps")) or (steps.max() if len(steps) else None)
+    trained = f"after {words.count(done)} steps of training " if done else ""
+    if parts:
+        return words.sentence(trained + words.listed(parts))
+    return words.sentence(f"{trained}nothing has been measured yet" if done else "this run has not been trained yet")
+
+
+def tone(verdict: str) -> str:
+    """The color of a verdict: healthy, collapse, warning, or unknown where there is none."""
+    words_ = verdict.lower()
+    if not words_:
+        return "unknown"
+    if words_.startswith("healthy"):
+        return "healthy"
+    return "collapse" if any(bad in words_ for bad in ("collapse", "non-finite", "nan", "diverge")) else "warning"
+
+
+def _probe(name: str, tree: Json, group: Json, key: str) -> Score:
+    sizes = [f"{words.count(number(group[part]))} {part}" for part in ("train", "test") if number(group.get(part))]
+    value = number(tree.get(key))
+    assert value is not None
+    return Score(
+        name=name,
+        value=value,
+        interval=ends(tree.get("interval")),
+        unit="r2" if key == "r2" else "share",
+        references=_references({**group, **tree}, key, ("untrained", "raw", "chance")),
+        settings=", ".join([*sizes, *_settings(tree.get("settings") or group.get("settings"))]),
+        difference=number(tree.get("difference")),
+        difference_interval=ends(tree.get("difference_interval")),
+    )
+
+
+def _settings(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [f"{words.named(name).lower()} {words.said(part)}" for name, part in value.items()]
+    return [words.said(value)] if value else []
+
+
+def _references(tree: Json, key: str, names: tuple[str, ...]) -> tuple[Reference, ...]:
+    """Those that the tree has, written as `random`, `untrained_r2` or `untrained_score`."""
+    found = []
+    for name in names:
+        value = number(tree.get(f"{name}_{key}", tree.get(name)))
+        if value is not None:
+            found.append(Reference(name, value, ends(tree.get(f"{name}_interval"))))
+    return tuple(found)
