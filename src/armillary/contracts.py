@@ -213,9 +213,9 @@ def check_method(method: Method, batch: Batch) -> dict[str, Any]:
     """Check that a method keeps its contract, on one small prepared batch; a user's own method is checked the same way.
 
     Terms are finite, named as the weights and a function of (batch, random) and of the rows' identities, not of their
-    order; gradients are finite and reach all that trains and nothing else; `after_step` moves the teacher only; bfloat16
-    stays near float32; a fresh copy with the saved state gives the same loss; `encode` gives one finite token set per
-    row, which no other row changes.
+    order; gradients are finite and reach all that trains and nothing else; `after_step` moves the teacher only;
+    bfloat16 stays near float32; a fresh copy with the saved state gives the same loss; `encode` gives one finite token
+    set per row, which no other row changes.
     Returns:
         The names of the terms, how many teacher parameters moved, the shape of the tokens.
     Raises:

@@ -18,7 +18,8 @@ from .fixture import close, fill, golden, part
 
 RENAMES = [
     ("encoder.embeddings.patch_embeddings.projection", "encoder.tokenizer.proj"),
-    ("encoder.embeddings.position_embeddings", "encoder.position"), ("encoder.embeddings.cls_token", "encoder.class_token"),
+    ("encoder.embeddings.position_embeddings", "encoder.position"),
+    ("encoder.embeddings.cls_token", "encoder.class_token"),
     ("encoder.layernorm.", "encoder.trunk.norm."), ("encoder.layers.", "encoder.trunk.blocks."),
     ("attention.o_proj", "attn.proj"), ("layernorm_before", "norm1"), ("layernorm_after", "norm2"),
     ("projector.net.", "project."), ("pred_proj.net.", "project_prediction."),

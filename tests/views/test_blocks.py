@@ -1,4 +1,4 @@
-"""Blocks: disjoint, of fixed size within a step, unbiased, independent of the batch, raising only where nothing fits."""
+"""Blocks: disjoint, of one size within a step, unbiased, independent of the batch, raising only where nothing fits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_context_and_targets_are_disjoint_and_inside(rows, columns, targets, ste
     for context, target in zip(masks.context, masks.targets, strict=True):
         assert len(context.unique()) == len(context)
         assert not set(context.tolist()) & set(target.flatten().tolist())
-        assert 0 <= context.min() and max(context.max(), target.max()) < rows * columns
+        assert context.min() >= 0 and max(context.max(), target.max()) < rows * columns
         for block in target:
             r, c = block // columns, block % columns
             assert len(block.unique()) == len(block) == (r.max() - r.min() + 1) * (c.max() - c.min() + 1)

@@ -70,7 +70,7 @@ class _EppsPulley(torch.autograd.Function):
 def epps_pulley(x: Float[Tensor, "*G B S"], knots: int = 17, limit: float = 3.0) -> Float[Tensor, ""]:
     """Mean Epps-Pulley statistic of the samples on axis -2 against a standard normal, for each group and column.
 
-    samples * integral over [-limit, limit] of |phi_x(t) - exp(-t^2/2)|^2 exp(-t^2/2) dt. Samples are those of all ranks.
+    samples * integral over [-limit, limit] of |phi_x(t) - exp(-t^2/2)|^2 exp(-t^2/2) dt, over the samples of all ranks.
     Raises:
         ShapeError: fewer than 2 samples.
     Source: LeJEPA (arXiv 2511.08544); rbalestr-lab/lejepa:lejepa/univariate/epps_pulley.py.

@@ -29,7 +29,7 @@ class ConvNet:
     def __post_init__(self) -> None:
         if self.image % 2 ** len(self.widths):
             raise ConfigError(
-                f"image {self.image} cannot be halved {len(self.widths)} times: use a multiple of {2 ** len(self.widths)}"
+                f"image {self.image} cannot be halved {len(self.widths)} times: take multiples of {2 ** len(self.widths)}"
             )
 
     @property

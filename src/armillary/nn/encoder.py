@@ -1,4 +1,4 @@
-"""Encoders of images: a vision transformer on patches, or a small convolutional network. `encoder(config)` builds them."""
+"""Encoders of images: a vision transformer on patches, or a small convolutional network; `encoder` builds them."""
 
 from __future__ import annotations
 

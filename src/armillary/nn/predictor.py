@@ -62,7 +62,7 @@ class MaskPredictor(nn.Module):
 class ConditionedBlock(nn.Module):
     """Causal transformer block whose norms are scaled, shifted and gated by a condition (AdaLN-zero).
 
-    The condition's norms have no parameters, and attention and MLP begin with a norm of their own that has: so released.
+    The condition's norms have no parameters, and attention and MLP begin with a norm of their own that has.
     Source: galilai-group/stable-worldmodel:wm/lewm/module.py; DiT (arXiv 2212.09748) for AdaLN-zero.
     """
 

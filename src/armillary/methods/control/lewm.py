@@ -102,7 +102,7 @@ class LeWM(Method):
         h, steps = self.config.history, self.config.rollout
         if z.shape[1] < h + steps:
             raise ShapeError(
-                f"windows of {z.shape[1]} frames are too short for history {h} + rollout {steps}: use windows of {h + steps}"
+                f"windows of {z.shape[1]} frames are too short for history {h} + rollout {steps}: use {h + steps}"
             )
         predicted = self.predict(z[:, :h], action[:, :h])  # [B, h, D] of steps 1..h
         every, seen = [predicted], torch.cat([z[:, :h], predicted[:, -1:]], 1)
