@@ -1,5 +1,7 @@
 """`python -m armillary`, which torchrun needs."""
 
+import sys
+
 from armillary.cli import main
 
-main()
+sys.exit(main())

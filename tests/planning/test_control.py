@@ -90,6 +90,7 @@ def test_film_holds_what_the_chosen_worlds_looked_like() -> None:
     assert shapes == {
         "frames": (2, 11, 64, 64, 3),
         "goal": (2, 64, 64, 3),
+        "first": (2,),
         "positions": (2, 11, 2),
         "goals": (2, 2),
         "success": (2,),
