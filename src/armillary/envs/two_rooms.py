@@ -210,6 +210,7 @@ class TwoRoomsWorld:
         self.rules, self.count = rules, count
         self.low, self.high = torch.full((2,), -rules.speed), torch.full((2,), rules.speed)
         self.tasks, self.reached = rules.tasks, rules.reached
+        self.longest = rules.speed  # 2-norm to which an action is shortened
         self.reset(0)
 
     def reset(self, seed: int) -> Batch:
@@ -265,6 +266,10 @@ class TwoRoomsWorld:
     def wander(self, random: Random, steps: int) -> Float[Tensor, "B T 2"]:
         """Smooth random actions from where the worlds are now; see `TwoRooms.wander`."""
         return self.rules.wander(random, steps, self.position, self.wall)
+
+    def dynamics(self) -> TwoRoomsDynamics:
+        """The true rules, for the ceiling."""
+        return TwoRoomsDynamics(self.rules)
 
     def _observe(self) -> Batch:
         return {

@@ -33,7 +33,7 @@ class RolloutErrors:
         """Error over that of copying the last observed latent."""
         return self.model.mean(0) / self.copy.mean(0)
 
-    def by_horizon(self) -> list[dict[str, float]]:
+    def by_horizon(self) -> list[dict[str, int | float]]:
         """One row per horizon: each error over the variance of the target."""
         columns = [x.mean(0) / self.variance for x in (self.model, self.copy, self.shuffled)]
         rows = enumerate(zip(*(c.tolist() for c in columns), strict=True), 1)

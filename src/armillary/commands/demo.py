@@ -1,0 +1,137 @@
+"""`armillary demo`: a world model learned from pixels in minutes, probed, rolled out and planned with."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..errors import CheckpointError, ConfigError
+from ..recipes import run as runs
+from ..recipes.run import Json, Run
+from ..report import page, pictures
+from ..training.checkpoint import checkpoints
+from . import flags, plan, probe, screen, train, workspace, worlds
+from .progress import Watch
+
+ABOUT = (
+    "Learn a world model of Two Rooms from pixels, see that it did not collapse, and plan with it. Minutes on a CPU."
+)
+RECIPE = "lewm_two_rooms"
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Flags of `demo`. An unfinished demo in the folder is continued, a finished one moved aside."""
+
+    out: Path = Path("runs/demo")
+    """run folder"""
+    seed: int = 0
+    """of everything; the same seed gives the same numbers again"""
+    fresh: bool = False
+    """move an unfinished demo aside, too, instead of continuing it"""
+    episodes: int = 500
+    """episodes that are collected"""
+    length: int = 90
+    """actions in an episode"""
+    steps: int = 0
+    """optimizer steps; 0 takes the recipe's number"""
+    goals: int = 0
+    """tasks of each kind; 0 takes the recipe's number"""
+
+
+def main(arguments: list[str]) -> int:
+    """Learn a world from pixels, check it, plan with it, and write a report: armillary demo."""
+    asked = flags.parse(Demo, arguments, "demo", ABOUT)
+    run = configured(asked)
+    resume = begin(asked, run)
+    collect(asked, run)
+    with Watch("training", run.steps) as watch:
+        watch.at(workspace.last_step(asked.out) if resume else 0, "reading the episodes")
+    outcome = train.trained(run, asked.out, resume and bool(checkpoints(asked.out)), torch.device("cpu"))
+    if outcome.stopped:
+        screen.say(f"stopped by {outcome.stopped}; `armillary demo` continues")
+        return 130 if outcome.stopped == "SIGINT" else 143
+    workspace.add_to_report(asked.out, train.training_part(outcome))
+    measure(run, asked.out)
+    return 0
+
+
+def configured(asked: Demo) -> Run:
+    """The recipe with the flags of the demo."""
+    run = workspace.find(RECIPE).run
+    planning = replace(run.planning, goals=asked.goals or run.planning.goals)
+    data = replace(run.data, path=str(asked.out / "episodes"))
+    return replace(run, data=data, planning=planning, seed=asked.seed, steps=asked.steps or run.steps)
+
+
+def begin(asked: Demo, run: Run) -> bool:
+    """Make the run folder; returns whether an unfinished demo in it is continued.
+
+    Raises:
+        ConfigError: an unfinished demo there had other settings.
+    """
+    folder = asked.out
+    if workspace.occupied(folder):
+        with suppress(CheckpointError, ConfigError):
+            finished = "plan" in workspace.report(folder)
+            same = workspace.open_run(folder) == run
+            if not asked.fresh and not finished and not same:
+                raise ConfigError(f"{folder} holds an unfinished demo with other settings: use --fresh or --out")
+            if not asked.fresh and not finished:
+                screen.say(f"continuing the demo in {folder}")
+                return True
+        screen.say(f"the old demo is now {workspace.set_aside(folder)}")
+    runs.save(folder, run, RECIPE)
+    return False
+
+
+def collect(asked: Demo, run: Run) -> None:
+    """Collect the episodes unless they are there."""
+    if (Path(run.data.path) / "index.json").exists():
+        return
+    begun = time.perf_counter()
+    with Watch("collecting episodes", asked.episodes, unit="episode") as watch:
+        worlds.collect(run, asked.episodes, asked.length, run.seed, lambda _, done, __: watch.at(done))
+    workspace.add_to_report(asked.out, {"seconds": {"collect": time.perf_counter() - begun}})
+
+
+def measure(run: Run, folder: Path) -> None:
+    """Probe, roll out and plan; write the report and say what came of it."""
+    begun = time.perf_counter()
+    with screen.err.status("probing for the position"):
+        parts: Json = {"probe": probe.probed(run, folder)}
+    workspace.add_to_report(folder, parts | {"seconds": {"probe": time.perf_counter() - begun}})
+    plan.planned(run, folder)
+    told = workspace.report(folder)
+    workspace.add_to_report(folder, {"summary": summary(told)})
+    path = page.write(folder)
+    pictures.still(folder)
+    show(told, path)
+
+
+def summary(told: Json) -> str:
+    """What was learned, in one sentence."""
+    position, rolled, plans = told["probe"]["position"], told["rollout"], told["plan"]  # type: ignore[index]
+    return (
+        f"From pixels and actions alone the model learned where the dot is (R² {position['r2']:.3f}) and how actions "
+        f"move it (error after {rolled['horizon']} macro-steps {rolled['ratio']:.2f} of standing still), and reached "
+        f"{100 * plans['same_room']['success']:.0f} % of the goals in the same room and "
+        f"{100 * plans['other_room']['success']:.0f} % of those through the door."
+    )
+
+
+def show(told: Json, path: Path) -> None:
+    """The short table at the end."""
+    position, rolled = told["probe"]["position"], told["rollout"]  # type: ignore[index]
+    rows = [
+        ("representation", str(told.get("verdict", ""))),
+        ("position probe, R²", f"{position['r2']:.4f} (untrained encoder {position['untrained_r2']:.2f})"),
+        (f"error after {rolled['horizon']} macro-steps", f"{rolled['ratio']:.3f} of copying the last latent"),
+        ("time", screen.duration(told["seconds"]["total"])),  # type: ignore[index]
+    ]
+    screen.table("demo", ["", ""], rows)
+    plan.show(told["plan"], path.parent)  # type: ignore[arg-type]
