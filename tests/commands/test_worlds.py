@@ -11,7 +11,7 @@ import pytest
 from armillary.cli import main
 
 TINY = [
-    "--method.encoder.widths", "4", "4", "4", "4", "--method.width", "8", "--method.hidden", "16", "--method.depth", "1",
+    "--method.encoder.widths", "4", "4", "4", "--method.width", "8", "--method.hidden", "16", "--method.depth", "1",
     "--method.heads", "1", "--method.head-width", "8", "--method.directions", "16", "--method.rollout", "2",
     "--data.window", "3", "--steps", "4", "--batch", "8", "--planning.goals", "3", "--planning.budget", "9",
     "--planning.planner.samples", "8", "--planning.planner.elites", "4", "--planning.planner.keep-elites", "1",

@@ -38,7 +38,7 @@ def test_wrong_images_are_refused_with_what_to_do(shape):
 def test_image_side_must_fit_patch_and_halvings():
     with pytest.raises(ConfigError, match="not a multiple of patch"):
         ViT(image=30, patch=8)
-    with pytest.raises(ConfigError, match="halved"):
+    with pytest.raises(ConfigError, match="reduced"):
         ConvNet(image=20, widths=(8, 8, 8))
     with pytest.raises(ConfigError, match="heads"):
         encoder(ViT(image=32, patch=8, width=32, depth=1, heads=5))

@@ -22,34 +22,40 @@ class ConvNet:
     channels: int = 3
     """color channels"""
     widths: tuple[int, ...] = (16, 32, 32, 32)
-    """channels after each halving of the side"""
-    kernel: int = 4
-    """side of the kernels in pixels"""
+    """channels after each convolution"""
+    stem: int = 2
+    """stride of the first convolution; the others halve the side"""
 
     def __post_init__(self) -> None:
-        if self.image % 2 ** len(self.widths):
+        if self.image % self.reduction or self.stem < 1 or not self.widths:
             raise ConfigError(
-                f"image {self.image} cannot be halved {len(self.widths)} times: take multiples of {2 ** len(self.widths)}"
+                f"image {self.image} cannot be reduced by stem {self.stem} and halved {len(self.widths) - 1} times: use a "
+                f"multiple of {self.reduction}"
             )
+
+    @property
+    def reduction(self) -> int:
+        """Pixels along a side of one cell of the last map."""
+        return self.stem * 2 ** (len(self.widths) - 1)
 
     @property
     def side(self) -> int:
         """Side of the last map."""
-        return self.image // 2 ** len(self.widths)
+        return self.image // self.reduction
 
 
 class ConvNetwork(nn.Module):
-    """Convolution (stride 2), group norm, GELU, as often as there are widths."""
+    """Convolution, group norm, ReLU, as often as there are widths; each kernel reaches one pixel beyond its stride."""
 
     def __init__(self, config: ConvNet):
         super().__init__()
         self.config = config
         layers: list[nn.Module] = []
-        before = config.channels
+        before, stride = config.channels, config.stem
         for width in config.widths:
-            layers += [nn.Conv2d(before, width, config.kernel, 2, (config.kernel - 1) // 2, bias=False)]
-            layers += [nn.GroupNorm(max(1, width // 8), width), nn.GELU()]
-            before = width
+            layers += [nn.Conv2d(before, width, stride + 2, stride, padding=1, bias=False)]
+            layers += [nn.GroupNorm(max(1, width // 8), width), nn.ReLU()]
+            before, stride = width, 2
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
     @property

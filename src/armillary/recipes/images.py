@@ -22,8 +22,8 @@ def ijepa_cifar10() -> Run:
     return Run(
         method=ijepa.Config(SMALL, predictor_width=48, predictor_depth=2, predictor_heads=2, momentum=(0.99, 1.0)),
         data=CIFAR,
-        optim=Optim(lr=1e-3, final_lr=1e-5, weight_decay=0.05, final_weight_decay=0.05),
-        loop=Loop(precision="fp32"),
+        optim=Optim(lr=1.5e-3, final_lr=1e-5, weight_decay=0.05, final_weight_decay=0.05),
+        loop=Loop(precision="fp32", threads=1),
         steps=8000,
         batch=64,
     )

@@ -26,7 +26,7 @@ def lewm_two_rooms() -> Run:
     """
     return Run(
         method=lewm.Config(
-            ConvNet(image=64, widths=(16, 32, 32, 32)), width=64, action=2 * SKIP, history=1, rollout=8, depth=2,
+            ConvNet(image=64, widths=(32, 32, 32), stem=4), width=64, action=2 * SKIP, history=1, rollout=8, depth=2,
             heads=2, head_width=32, hidden=256, dropout=0.0, sigreg_weight=0.05, directions=256,
         ),
         data=Episodes(path="data/two_rooms", window=9, frame_skip=SKIP),

@@ -1,0 +1,1 @@
+"""Data sets as indexable batches: image folders, Parquet, point clouds and stores of episodes."""

@@ -1,0 +1,1 @@
+"""One file per kind of data: its configuration and the data set that it opens."""

@@ -1,0 +1,208 @@
+"""Images from folders or Parquet: decoded, cropped to a square, checked, and cached."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ...errors import ConfigError, DataError
+from ...types import Batch
+from ..dataset import checked
+from ..statistics import image_statistics
+from .folders import open_folder
+from .parquet import open_parquet, parquet_files
+from .source import Source
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no format that runs another program to decode
+# What Pillow raises on damaged files; found by flipping and cutting bytes of every format.
+UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
+UNREADABLE += (Image.DecompressionBombError,)
+TOLERATED = 3  # unreadable images that stop nothing, however small the data set
+JUDGED = 1000  # the share of unreadable images is judged once so many (or all) were seen
+
+log = logging.getLogger("armillary.data")
+
+
+@dataclass(frozen=True)
+class Images:
+    """A folder of images, with or without a folder per class, or Parquet in Hugging Face's layout."""
+
+    path: str = ""
+    """Folder of images or of Parquet files; `train` and `test` parts are used where they exist."""
+    size: int = 32
+    """Height and width in pixels: the shorter side is resized to it, the middle is kept."""
+    channels: int = 3
+    """3 for RGB, 1 for grey."""
+    image: str = "image"
+    """Parquet column of the encoded images."""
+    label: str = "label"
+    """Parquet column of the classes."""
+    mean: tuple[float, ...] = (0.5,)
+    """Subtracted from values in [0, 1]; one number, or one per channel."""
+    std: tuple[float, ...] = (0.25,)
+    """Divided by afterwards; one number, or one per channel."""
+    max_bad: float = 0.01
+    """Share of unreadable images above which reading stops; up to 3 never stop it unless this is 0."""
+    max_pixels: int = 64_000_000
+    """Images of more pixels are not decoded and count as unreadable."""
+    cache_gb: float = 2.0
+    """Decoded images are kept in memory when all of them fit into so many gigabytes."""
+
+    def open(self, split: str) -> ImageDataset:
+        """The images of one split.
+
+        Raises:
+            ConfigError: an impossible setting.
+            DataError: the path is missing, or holds no images.
+        """
+        if self.size < 1 or self.channels not in (1, 3):
+            raise ConfigError(f"size is {self.size}, channels {self.channels}: size must be positive, channels 1 or 3")
+        if not 0 <= self.max_bad <= 1:
+            raise ConfigError(f"max_bad is {self.max_bad}: it is a share, from 0 to 1")
+        path = Path(self.path)
+        if not self.path or not path.exists():
+            raise DataError(
+                f"there is no folder {self.path!r}: set data.path to a folder of images or of Parquet files"
+            )
+        try:
+            if parquet_files(path):
+                return ImageDataset(self, open_parquet(path, split, self.image, self.label))
+            return ImageDataset(self, open_folder(path, split))
+        except PermissionError as error:
+            raise DataError(f"{path} may not be read: {error}") from None
+
+
+def decode(data: bytes, size: int, channels: int = 3, max_pixels: int = 64_000_000) -> UInt8[np.ndarray, "C h w"]:
+    """The middle square of an encoded image as uint8, its shorter side resized to `size` (bicubic, antialiased).
+
+    EXIF orientation is applied, transparency is laid over white, 16 bits become 8, CMYK and palettes become RGB, and of
+    an animation the first frame is taken. JPEGs are decoded at a reduced scale of at least twice `size`.
+    Raises:
+        one of `UNREADABLE`: the data are damaged, of another format, or of more than `max_pixels`.
+    """
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width} x {image.height} pixels are more than data.max_pixels = {max_pixels}")
+        image.draft(None, (2 * size, 2 * size))  # type: ignore[arg-type]
+        square = _flat(ImageOps.exif_transpose(image), "RGB" if channels == 3 else "L")
+    if square.size != (size, size):
+        side, width, height = min(square.size), *square.size
+        left, top = (width - side) / 2, (height - side) / 2
+        square = square.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    return np.ascontiguousarray(np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1))
+
+
+def _flat(image: Image.Image, mode: str) -> Image.Image:
+    """The image in 8 bits, without transparency."""
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.int64)
+        return Image.fromarray((deep.clip(0, 65535) // 257).astype(np.uint8)).convert(mode)
+    if image.mode == "F":
+        raise ValueError("the image holds floating-point numbers of unknown range")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+class ImageDataset:
+    """Images in rows. `classes`: names of the labels, none where there are none. `bad`: reason by unreadable image.
+
+    An unreadable image is replaced, with its label, by the next readable row: a function of the row alone. It is named
+    in the log and counted; reading stops when more than `max_bad` of the images (of those seen, once 1000 were) are
+    unreadable, though never for fewer than 4 unless `max_bad` is 0.
+    """
+
+    def __init__(self, config: Images, source: Source) -> None:
+        self.config, self.source, self.classes = config, source, source.classes
+        self.bad: dict[str, str] = {}
+        self._statistics = image_statistics(config.mean, config.std, config.channels)
+        n, shape = len(source.names), (config.channels, config.size, config.size)
+        self._seen = np.zeros(n, bool)
+        self._stand_in = np.arange(n)  # the row that is shown for each row
+        self._cache = np.empty((n, *shape), np.uint8) if n * np.prod(shape) <= config.cache_gb * 1e9 else None
+        self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="armillary-decode")
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self.source.names)
+
+    def batch(self, index: Int64[Tensor, " B"]) -> Batch:
+        """The rows at `index`: image [B, C, h, w] uint8, index [B] and, where there are classes, label [B].
+
+        Raises:
+            DataError: too many images are unreadable, or none is readable.
+        """
+        rows = checked(index, len(self))
+        if self._cache is None:
+            pixels = self._decoded(rows)
+            self._seen[rows] = True
+        else:
+            missing = np.unique(rows[~self._seen[rows]])
+            if len(missing):
+                self._cache[missing] = self._decoded(missing)
+                self._seen[missing] = True
+            pixels = self._cache[rows]
+        batch = {"index": index, "image": torch.from_numpy(pixels)}
+        if self.source.labels is not None:
+            batch["label"] = torch.from_numpy(self.source.labels[self._stand_in[rows]])
+        return batch
+
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch with normalized float32 images; see `Statistics.prepare`."""
+        return self._statistics.prepare(batch)
+
+    def _decoded(self, rows: Int64[np.ndarray, " B"]) -> UInt8[np.ndarray, "B C h w"]:
+        """Decode rows on all cores (Pillow releases the interpreter while it decodes)."""
+        out = np.empty((len(rows), self.config.channels, self.config.size, self.config.size), np.uint8)
+        parts = np.array_split(np.arange(len(rows)), min(len(rows), os.cpu_count() or 1))
+
+        def fill(places: np.ndarray) -> None:
+            for place in places:
+                out[place] = self._pixels(int(rows[place]))
+
+        list(self._workers.map(fill, parts))  # raises what a worker raised
+        return out
+
+    def _pixels(self, row: int) -> UInt8[np.ndarray, "C h w"]:
+        config, n = self.config, len(self)
+        for shown in ((row + further) % n for further in range(n)):
+            if self.source.names[shown] in self.bad:
+                continue
+            try:
+                pixels = decode(self.source.read(shown), config.size, config.channels, config.max_pixels)
+            except UNREADABLE as error:
+                self._count_bad(self.source.names[shown], f"{type(error).__name__}: {error}")
+                continue
+            self._stand_in[row] = shown
+            return pixels
+        raise DataError(f"none of the {n} images in {config.path} can be read, e.g. {next(iter(self.bad.items()))}")
+
+    def _count_bad(self, name: str, reason: str) -> None:
+        with self._lock:
+            if name in self.bad:
+                return
+            self.bad[name] = reason
+            log.warning("%s cannot be read and is replaced by the next image (%s)", name, reason)
+            bad, judged, share = len(self.bad), max(int(self._seen.sum()), min(len(self), JUDGED)), self.config.max_bad
+        if bad > (max(TOLERATED, share * judged) if share else 0):
+            worst = "; ".join(f"{name} ({reason})" for name, reason in list(self.bad.items())[:5])
+            raise DataError(
+                f"{bad} of {judged} images in {self.config.path} cannot be read, more than data.max_bad = {share}: "
+                f"{worst}. Mend or remove them, or raise data.max_bad."
+            )

@@ -1,0 +1,1 @@
+"""What a frozen representation holds: features in, a report with an interval out."""

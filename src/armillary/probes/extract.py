@@ -1,0 +1,128 @@
+"""Features of a data set under a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor, nn
+
+from ..errors import DataError, ShapeError
+from ..randomness import Random
+from ..types import Batch, Tokens
+
+Encode = Callable[[Batch], Tokens]
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What is read here of a data set; every `armillary.data` data set is one."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def batch(self, index: Int64[Tensor, " B"]) -> Batch:
+        """Raw rows."""
+        ...
+
+    def prepare(self, batch: Batch) -> Batch:
+        """Raw rows as encoders receive them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """Representations and what probes shall read from them.
+
+    x: [n, D], or [n, N, D] where tokens were kept. y: [n] int64 classes, or [n, S] physical quantities.
+    index: [n] the row of the data set; probes of equal rows can be compared row by row. group: [n] what was drawn
+    independently, the episode of a frame or else the row itself: intervals resample groups.
+    """
+
+    x: Float[Tensor, "n *N D"]
+    y: Shaped[Tensor, "n *S"]
+    index: Int64[Tensor, " n"]
+    group: Int64[Tensor, " n"]
+
+
+def raw_input(key: str) -> Encode:
+    """An encoder that returns its input `batch[key]` as one token: the floor for every probe."""
+
+    def encode(batch: Batch) -> Tokens:
+        x = batch[key].flatten(1).float()[:, None]
+        return Tokens(x, torch.zeros_like(x[..., :1]))
+
+    return encode
+
+
+def extract(
+    encode: Encode,
+    dataset: Rows,
+    target: str = "label",
+    count: int | None = None,
+    batch: int = 256,
+    device: torch.device | str = "cpu",
+    pool: bool = True,
+) -> Features:
+    """Encode rows of a data set without gradient and in evaluation mode, in the order of the rows.
+
+    Args:
+        encode: e.g. `method.encode`; the module that it belongs to returns to its mode afterwards.
+        target: key of the batch that is to be read: "label", or "state" for physical quantities.
+        count: a random part of so many rows, the same at every call; default all.
+        pool: mean over the tokens of a datum; otherwise x is [n, N, D]. Where the target has a time axis [B, T, S], the
+            tokens must be its T frames, and each frame becomes a row of its own.
+    Raises:
+        DataError: the rows have no such target, or `count` is not positive.
+        ShapeError: a target per frame, and another number of tokens.
+    """
+    n = len(dataset)
+    if count is not None and count < 1:
+        raise DataError(f"{count} rows were asked for: at least 1 is needed")
+    rows = torch.arange(n)
+    if count is not None and count < n:
+        rows = Random(0, 0, torch.zeros(1, dtype=torch.int64)).order("extract", n)[0, :count].sort().values
+    parts: list[Features] = []
+    with _evaluation(encode), torch.no_grad():
+        for index in rows.split(batch):
+            raw = dataset.batch(index)
+            if target not in raw:
+                raise DataError(
+                    f"this probe needs {target!r}, the rows hold only {', '.join(sorted(raw))}; labels come from a "
+                    "folder per class, or from the Parquet column that data.label names"
+                )
+            tokens = encode(dataset.prepare({key: value.to(device) for key, value in raw.items()}))
+            parts.append(_features(tokens, raw[target], index, raw.get("episode", index), pool))
+    return Features(*(torch.cat([getattr(part, name) for part in parts]) for name in ("x", "y", "index", "group")))
+
+
+def _features(tokens: Tokens, y: Tensor, index: Tensor, group: Tensor, pool: bool) -> Features:
+    if y.ndim < 3:
+        return Features((tokens.pooled() if pool else tokens.x).float().cpu(), y, index, group)
+    if tokens.x.shape[1] != y.shape[1]:
+        raise ShapeError(
+            f"the target has {y.shape[1]} frames, the encoder gave {tokens.x.shape[1]} tokens: give one each"
+        )
+    frames = y.shape[1]
+    x, y = tokens.x.float().cpu().flatten(0, 1), y.flatten(0, 1)
+    return Features(x, y, index.repeat_interleave(frames), group.repeat_interleave(frames))
+
+
+@contextmanager
+def _evaluation(encode: Encode):
+    """The module behind `encode`, if there is one, in evaluation mode; each part in its own mode again afterwards."""
+    owner = getattr(encode, "__self__", encode)
+    modules = list(owner.modules()) if isinstance(owner, nn.Module) else []
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode

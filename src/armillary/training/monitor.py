@@ -1,0 +1,70 @@
+"""What is looked at while training: the representations of the same rows, again and again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from ..contracts import Method
+from ..diagnostics.health import Health, examine
+from ..randomness import Random
+from ..types import Batch, Forecast
+from .feed import Dataset, to
+from .precision import autocast
+
+
+class Monitor:
+    """Rows spread evenly over the data set, read once, with the draws of views that go with them.
+
+    Rows whose input is not finite say nothing about a method and are left out.
+    Args:
+        rows: how many, at most all. chunk: how many pass through the method together.
+    """
+
+    def __init__(self, dataset: Dataset, rows: int, chunk: int, seed: int):
+        self.rows, self._seed, self._prepare = min(rows, len(dataset)), seed, dataset.prepare
+        index = torch.arange(self.rows) * len(dataset) // self.rows
+        self._raw: list[Batch] = []
+        for part in index.split(chunk):
+            raw = dataset.batch(part)
+            good = finite_rows(dataset.prepare(raw))
+            if good.any():
+                self._raw.append({key: value[good] for key, value in raw.items()})
+
+    @torch.no_grad()
+    def health(self, method: Method, precision: Literal["bf16", "fp32"]) -> Health | None:
+        """Examine the method in evaluation mode, and leave it in training mode; None for fewer than 2 rows."""
+        device = next(method.parameters()).device
+        latents, forecasts = [], []
+        method.eval()
+        for raw in self._raw:
+            batch = self._prepare(to(raw, device))
+            with autocast(precision, device):
+                latents.append(method.encode(batch).pooled().float())
+                forecasts.append(method.forecast(batch, Random(self._seed, 0, batch["index"])))
+        method.train()
+        return examine(torch.cat(latents), _joined(forecasts)) if sum(map(len, latents)) > 1 else None
+
+
+def finite_rows(batch: Batch) -> Bool[Tensor, " B"]:
+    """True for the rows of which every number is finite."""
+    good = torch.ones_like(batch["index"], dtype=torch.bool)
+    for value in batch.values():
+        if value.is_floating_point():
+            good &= value.reshape(len(good), -1).isfinite().all(1)
+    return good
+
+
+def _joined(forecasts: list[Forecast | None]) -> Forecast | None:
+    made = [f for f in forecasts if f is not None]
+    if not made:
+        return None
+    last = [f.last.float() for f in made if f.last is not None]
+    return Forecast(
+        torch.cat([f.predicted.float() for f in made]),
+        torch.cat([f.target.float() for f in made]),
+        torch.cat(last) if len(last) == len(made) else None,
+    )

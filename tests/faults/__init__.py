@@ -1,0 +1,1 @@
+"""Tests that kill, truncate, fill and poison."""
