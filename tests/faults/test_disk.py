@@ -18,13 +18,6 @@ def message(folder: Path) -> str:
     return (folder.parent / f"{folder.name}.error").read_text()
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert finish(folder, "control.lewm") == 0
-    return folder
-
-
 def interrupted(folder: Path) -> list[str]:
     """A run that died in its third save; the names of what it has saved."""
     assert finish(folder, "control.lewm", event=40) == -9
@@ -42,7 +35,7 @@ def test_a_full_disk_stops_the_save_and_leaves_the_old_checkpoints(tmp_path, who
     assert disk.newest(folder)[1] == []
     assert all(p.name.startswith("step-") for p in (folder / "checkpoints").iterdir())  # no part of a file is left
     assert finish(folder, "control.lewm", resume=True) == 0
-    assert_same_end(whole, folder)
+    assert_same_end(whole["control.lewm"], folder)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -61,7 +54,7 @@ def test_a_full_disk_in_the_log_stops_the_run_and_resuming_mends_it(tmp_path, wh
         train(method, rows, STEPS, 8, OPTIM, LOOP, folder=folder, on_log=fill)
     assert last_step(folder) == 10
     assert finish(folder, "control.lewm", resume=True) == 0
-    assert_same_end(whole, folder)
+    assert_same_end(whole["control.lewm"], folder)
 
 
 def test_a_disk_that_is_full_from_the_start_is_told_before_the_first_step(tmp_path):

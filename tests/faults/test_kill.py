@@ -16,17 +16,7 @@ from armillary.training import checkpoint as disk
 from armillary.training.checkpoint import Checkpoint
 
 from . import worker
-from .worker import SAVE_EVERY, STEPS, assert_same_end, die_at, finish, last_step, start
-
-METHODS = ("control.lewm", "image.ijepa")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, Path]:
-    folders = {name: tmp_path_factory.mktemp("whole") / name for name in METHODS}
-    for name, folder in folders.items():
-        assert finish(folder, name) == 0
-    return folders
+from .worker import METHODS, SAVE_EVERY, STEPS, assert_same_end, die_at, finish, last_step, start
 
 
 def wait_for_step(folder: Path, step: int, process) -> None:

@@ -16,6 +16,7 @@ from armillary.training.loop import Loop, train
 from armillary.training.optim import Optim
 from training.rows import tiny
 
+METHODS = ("control.lewm", "image.ijepa")
 STEPS, SAVE_EVERY = 24, 3
 LOOP = Loop(precision="fp32", log_every=1, save_every=SAVE_EVERY, monitor=8, diagnose_every=10, threads=1)
 OPTIM = Optim(lr=1e-3, clip=1.0)

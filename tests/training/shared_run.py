@@ -17,7 +17,7 @@ from armillary.training.optim import Optim
 from training.rows import METHODS, Rows, tiny
 
 STEPS = 20
-LOOP = Loop(precision="fp32", log_every=1, save_every=5, monitor=16, diagnose_every=10)
+LOOP = Loop(precision="fp32", log_every=1, save_every=10, monitor=8, diagnose_every=10)
 
 
 def energies(method: Method, rows: Rows, loop: Loop = LOOP, **more: object) -> list[float]:

@@ -96,9 +96,9 @@ def test_the_outcome_and_the_log_say_what_happened(tmp_path):
 def test_diagnosis_examines_one_row_in_150():
     method, rows = tiny("image.ijepa")
     seen: list[dict] = []
-    loop = replace(LOOP, diagnose_every=0, log_every=1000, monitor=6)
-    train(method, rows, 151, 12, loop=loop, on_log=seen.append)
-    assert [row["step"] for row in seen if "diagnostics" in row] == [75, 150, 151]  # 6 rows in 900
+    loop = replace(LOOP, diagnose_every=0, log_every=1000, monitor=2)
+    train(method, rows, 15, 48, loop=loop, on_log=seen.append)
+    assert [row["step"] for row in seen if "diagnostics" in row] == [7, 14, 15]  # 2 rows in 336
 
 
 def test_what_is_logged_or_examined_changes_nothing():

@@ -192,9 +192,7 @@ def sweep(run: Path) -> None:
         try:
             shutil.rmtree(path)
         except OSError as error:
-            raise CheckpointError(
-                f"{path}, left by an interrupted save, cannot be removed: {error.strerror}"
-            ) from error
+            raise CheckpointError(f"{path}, left by a save, cannot be removed: {error.strerror}") from error
 
 
 @contextmanager
