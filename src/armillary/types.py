@@ -11,6 +11,7 @@ What is in a batch (whoever makes data converts to this table; `index` is always
 observation t and produces observation t + 1; `state` is the truth for probes, never an input |
 | points, wave, spectrogram, signal, text | [B, n, 3], [B, c, n], [B, c, time, frequency], [B, channel, n], [B, n] | |
 | label, mask | [B], [B, h, w] int64 | for probes |
+| episode | [B] int64 | number of the episode that a window is from |
 | valid | [B, n] bool | where rows are of unequal length |
 """
 

@@ -84,7 +84,7 @@ def test_the_position_in_a_world_is_read_with_the_statistics_of_the_run(tmp_path
         dropout=0.0, directions=16,
     )  # fmt: skip
     data = Episodes(str(store), window=3, test_share=0.25)
-    run = Run(config, data, steps=2, batch=8, probe=Probe(60, 20), world=world)
+    run = Run(config, data, steps=2, batch=8, probe=Probe(states=60), world=world)
     dataset = open_data(data)
     train(build(config), dataset, run.steps, run.batch, folder=folder)
     dataset.statistics.save(folder / "statistics.json")

@@ -105,10 +105,15 @@ def test_resume_and_fresh_exclude_each_other(recipe: str, tmp_path: Path):
     assert main(["train", recipe, "--resume", "--fresh", "--out", str(tmp_path / "run")]) == 2
 
 
-def test_missing_data_leave_no_checkpoint_behind(recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture):
-    assert main(["train", recipe, "--out", str(tmp_path / "run"), "--data.path", str(tmp_path / "nowhere")]) == 2
+def test_after_missing_data_the_same_command_with_the_right_path_works(
+    recipe: str, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    folder = tmp_path / "run"
+    assert main(["train", recipe, "--out", str(folder), *flags, "--data.path", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (folder / "checkpoints").exists()
+    assert main(["train", recipe, "--out", str(folder), *flags]) == 0
+    assert steps(folder) == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(

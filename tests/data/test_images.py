@@ -205,6 +205,7 @@ def test_links_in_a_circle_are_followed_once(image_folder):
     [
         (lambda p: p / "nowhere", "there is no folder"),
         (lambda p: (p / "empty").mkdir() or p / "empty", "no images in .*it holds nothing"),
+        (lambda p: (p / "one.png").write_bytes(b"x") and p / "one.png", "Not a directory"),
         (lambda p: (p / "a.txt").write_text("x") and p, r"no images in .*it holds 1 \.txt.*\.jpg"),
     ],
 )

@@ -125,6 +125,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
             with EpisodeWriter(sys.argv[1]) as writer:
+                writer.append({"state": torch.zeros(10, 10, 8)})
                 try:
                     writer.append({"state": torch.zeros(1000, 10, 8)})
                 except DataError:

@@ -38,6 +38,11 @@ def test_no_false_alarm(latents):
     assert examine(latents).verdict == "healthy"
 
 
+def test_weak_directions_count_as_used():
+    strong, weak = torch.ones(4), torch.full((16,), 0.02)  # as a world model of a dot has them
+    assert examine(noise(512, 20) * torch.cat([strong, weak]) @ noise(20, 128, seed=1)).healthy
+
+
 def test_a_low_participation_ratio_alone_is_no_collapse():
     health = examine(smooth_world())
     assert health.participation < 0.05 * 128 and health.directions > 8 and health.healthy

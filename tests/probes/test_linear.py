@@ -44,6 +44,13 @@ def test_the_strength_is_chosen_on_train_rows_alone():
     assert validation[str(report.settings["strength"])] == max(validation.values())
 
 
+def test_strengths_are_judged_on_rows_that_were_not_fitted():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(600, 400, generator=generator), torch.randint(0, 2, (600,), generator=generator)
+    validation = linear(features(x, y), features(x, y)).settings["validation"]
+    assert max(validation.values()) < 0.75  # labels are random; fitted rows are answered without a mistake
+
+
 def test_many_noisy_features_ask_for_a_strong_penalty():
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(0, 2, (2200,), generator=generator)

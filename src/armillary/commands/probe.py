@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..contracts import build
+from ..data.dataset import Dataset
 from ..data.episodes import Episodes
 from ..envs.two_rooms import TwoRooms
 from ..errors import DataError
@@ -64,10 +65,12 @@ def probed(run: Run, folder: Path) -> Json:
     method, untrained = build(run.method, run.seed).to(device), build(run.method, run.seed).to(device)
     weights(folder, method)
     encoders: dict[str, Encode] = {"": method.encode, "untrained": untrained.encode}
+    probe = run.probe
     if isinstance(run.data, Episodes):
+        splits, counts = _splits(run, folder, window=1), (probe.states, probe.states)
         name = "position" if isinstance(run.world, TwoRooms) else "state"
-        return {name: _compared(ridge, _features(run, folder, encoders, device, "state", window=1), "r2")}
-    features, probe = _features(run, folder, encoders, device, "label"), run.probe
+        return {name: _compared(ridge, _features(encoders, splits, "state", counts, device), "r2")}
+    features = _features(encoders, _splits(run, folder), "label", (probe.train, probe.test), device)
     neighbors = min(probe.neighbors, len(features[""][0].x))
     found = {
         "linear": _compared(lambda *pair: linear(*pair, iterations=probe.iterations), features),
@@ -78,21 +81,25 @@ def probed(run: Run, folder: Path) -> Json:
     return {"label": own | shared}
 
 
+def _splits(run: Run, folder: Path, **changes: int) -> list[Dataset]:
+    return [workspace.open_split(run, folder, split, **changes) for split in ("train", "test")]
+
+
 def _features(
-    run: Run, folder: Path, encoders: dict[str, Encode], device: torch.device, target: str, **changes: int
+    encoders: dict[str, Encode], splits: list[Dataset], target: str, counts: tuple[int, int], device: torch.device
 ) -> dict[str, Pair]:
     """Train and test features under each encoder and of the raw input, all of the same rows."""
-    splits = [workspace.open_split(run, folder, split, **changes) for split in ("train", "test")]
     held = splits[0].batch(torch.zeros(1, dtype=torch.int64))
     inputs = [key for key in INPUTS if key in held]
     if not inputs:
         raise DataError(f"rows hold {sorted(held)}, none of the inputs {INPUTS}; probes need one of them")
-    encoders = {**encoders, "raw": raw_input(inputs[0])}
-    counts = (run.probe.train, run.probe.test)
-    return {
-        name: tuple(extract(encode, split, target, n, device=device) for split, n in zip(splits, counts, strict=True))
-        for name, encode in encoders.items()
-    }  # type: ignore[return-value]
+    features = {}
+    for name, encode in {**encoders, "raw": raw_input(inputs[0])}.items():
+        train, test = (
+            extract(encode, split, target, n, device=device) for split, n in zip(splits, counts, strict=True)
+        )
+        features[name] = (train, test)
+    return features
 
 
 def _compared(probe: Callable[[Features, Features], Report], features: dict[str, Pair], key: str = "score") -> Json:

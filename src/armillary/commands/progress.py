@@ -15,11 +15,12 @@ EVERY = 30.0  # seconds between lines where stderr is no terminal
 class Watch:
     """One thing that takes `total` steps, watched: `with Watch("training", 2000) as watch: ...; watch.at(step, note)`.
 
-    On a terminal a line that renews itself, elsewhere a line now and then. done: steps that were done before. The pace
-    is measured from the first call of `at`, as what is made ready before it says nothing of the steps.
+    On a terminal a line that renews itself, elsewhere a line now and then. done: steps that were done before. shown:
+    False on processes that are not to speak. The pace is measured from the first call of `at`: what is made ready
+    before it says nothing of the steps.
     """
 
-    def __init__(self, what: str, total: int, done: int = 0, unit: str = "step"):
+    def __init__(self, what: str, total: int, done: int = 0, unit: str = "step", shown: bool = True):
         self.what, self.total, self.unit = what, total, unit
         self._begun: tuple[int, float] | None = None
         self._said, self._note = -EVERY, ""
@@ -31,7 +32,9 @@ class Watch:
             "{task.fields[note]}",
         )
         texts = [TextColumn(c, markup=False) if isinstance(c, str) else c for c in columns]
-        self._progress = Progress(*texts, console=screen.err, transient=True, disable=not screen.err.is_terminal)
+        self._progress = Progress(
+            *texts, console=screen.err, transient=True, disable=not (shown and screen.err.is_terminal)
+        )
         self._task = self._progress.add_task(what, total=total, completed=done, pace="", note="")
 
     def __enter__(self) -> Watch:

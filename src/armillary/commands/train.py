@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         barrier()
         outcome = trained(run, folder, asked.resume, device)
         if rank() == 0:
-            finish(run, folder, outcome)
+            finish(reference, run, folder, outcome)
     return 128 + signal.Signals[outcome.stopped] if outcome.stopped else 0
 
 
@@ -66,7 +66,7 @@ def begin(reference: Reference, run: Run, folder: Path, fresh: bool) -> None:
     Raises:
         ConfigError: there is a run already and `fresh` does not say to move it, or the folder holds something else.
     """
-    if workspace.occupied(folder):
+    if workspace.occupied(folder) and not (workspace.never_began(folder) and not fresh):
         if not fresh:
             step = workspace.last_step(folder)
             raise ConfigError(
@@ -101,12 +101,15 @@ def continued(reference: Reference, folder: Path, rest: list[str]) -> Run:
 def trained(run: Run, folder: Path, resume: bool, device: torch.device) -> Outcome:
     """Open the data, build the method and train it, with progress on rank 0."""
     keep_memory()
-    dataset = open_data(run.data, "train")
-    if rank() == 0:
-        workspace.save_statistics(dataset, folder)
+    if resume and (folder / "statistics.json").is_file():
+        dataset = workspace.open_split(run, folder, "train")
+    else:
+        dataset = open_data(run.data, "train")
+        if rank() == 0:
+            workspace.save_statistics(dataset, folder)
     method = build(run.method, run.seed).to(device)
     done = workspace.last_step(folder) if resume else 0
-    with Watch("training", run.steps, done) as watch:
+    with Watch("training", run.steps, done, shown=rank() == 0) as watch:
         return fit(
             method, dataset, run.steps, run.batch, run.optim, run.loop, run.seed, folder, resume,
             on_log=lambda row: watch.at(int(str(row["step"])), note(row)),
@@ -120,7 +123,7 @@ def note(row: Row) -> str:
     return ", ".join(filter(None, parts))
 
 
-def finish(run: Run, folder: Path, outcome: Outcome) -> None:
+def finish(reference: Reference, run: Run, folder: Path, outcome: Outcome) -> None:
     """Add the training to report.json, write the page, and say what came of it."""
     if outcome.stopped:
         screen.say(
@@ -135,7 +138,7 @@ def finish(run: Run, folder: Path, outcome: Outcome) -> None:
         ("parameters", f"{outcome.parameters:,}"),
         ("health", outcome.health.verdict if outcome.health else "not examined"),
         ("report", path),
-        ("next", f"armillary probe {folder}"),
+        ("next", f"armillary probe {folder}" + (f" --recipe {reference.name}" if reference.sha256 else "")),
     ]
     screen.table(str(folder), ["", ""], rows)
 

@@ -46,9 +46,9 @@ def find(name: str) -> Reference:
     Raises:
         ConfigError: no such recipe, file or function, or the function returns something else than a Run.
     """
-    path, colon, function = name.partition(".py")
-    if colon and (not function or function.startswith(":")):
-        return _outside(Path(f"{path}.py"), function.removeprefix(":"))
+    path, colon, function = name.rpartition(":")
+    if name.endswith(".py") or path.endswith(".py"):
+        return _outside(Path(path if colon else name), function if colon else "")
     entry = catalogue.recipe(name)
     module = importlib.import_module(f"armillary.recipes.{entry.file.stem}")
     return Reference(name, getattr(module, name)(), Path("runs") / name)
@@ -127,6 +127,11 @@ def check_made_by(reference: Reference, folder: Path) -> None:
             f"{ours} has changed since {folder} was begun, so it would not be the same run; restore the file, or start "
             "anew with --fresh"
         )
+
+
+def never_began(folder: Path) -> bool:
+    """Whether a run folder holds settings and nothing else, as when the data were not found: nothing would be lost."""
+    return not any((folder / name).exists() for name in ("checkpoints", "log.jsonl", "report.json"))
 
 
 def occupied(folder: Path) -> bool:

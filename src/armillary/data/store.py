@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
@@ -112,10 +113,10 @@ class EpisodeWriter:
             if kind is None:
                 self._finish()
         finally:
-            for file in self._files.values():
-                file.close()
-            for key in self._files:
+            for key, file in self._files.items():
                 _part(self.folder, key).unlink(missing_ok=True)
+                with suppress(OSError):  # a full disk refuses the rest of the buffer of a file that is gone already
+                    file.close()
 
     def _checked(self, key: str, value: np.ndarray, count: int, length: int, first: int) -> np.ndarray:
         if key == "image" and (value.dtype != np.uint8 or value.ndim != 5):

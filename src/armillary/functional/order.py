@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from ..errors import DataError
+from ..randomness import Random
 
 
 @lru_cache(maxsize=2)  # a batch touches at most two epochs, unless it is larger than the data set
 def _epoch(seed: int, n: int, epoch: int) -> Tensor:
-    # Philox is counter-based: a key gives a stream, whatever was drawn before. 64 bits of key for each of the two.
-    generator = np.random.Generator(np.random.Philox(key=[seed % 2**64, epoch]))
-    return torch.from_numpy(generator.permutation(n))
+    return Random(seed, epoch, torch.zeros(1, dtype=torch.int64)).order("sample order", n)[0]
 
 
 def order(seed: int, n: int, start: int, count: int) -> Int64[Tensor, " count"]:

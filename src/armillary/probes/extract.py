@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
-from ..randomness import Random
+from ..randomness import numbered
 from ..types import Batch, Tokens
 
 Encode = Callable[[Batch], Tokens]
@@ -86,7 +86,7 @@ def extract(
         raise DataError(f"{count} rows were asked for: at least 1 is needed")
     rows = torch.arange(n)
     if count is not None and count < n:
-        rows = Random(0, 0, torch.zeros(1, dtype=torch.int64)).order("extract", n)[0, :count].sort().values
+        rows = numbered(1).order("extract", n)[0, :count].sort().values
     parts: list[Features] = []
     with _evaluation(encode), torch.no_grad():
         for index in rows.split(batch):

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..randomness import Random
+from ..randomness import numbered
 from .extract import Features
 from .report import Report, check_classes, majority, scored
 
@@ -68,9 +68,7 @@ def linear(
 def held_out(n: int, seed: int) -> Tensor:
     """[n] True for the tenth of the train rows (at least one) on which settings are chosen."""
     held = torch.zeros(n, dtype=torch.bool)
-    held[
-        Random(seed, 0, torch.zeros(1, dtype=torch.int64)).order("validation", n)[0, : max(1, round(VALIDATION * n))]
-    ] = True
+    held[numbered(1, seed).order("validation", n)[0, : max(1, round(VALIDATION * n))]] = True
     return held
 
 

@@ -59,7 +59,7 @@ def scored(rows: Rows, group: Int64[Tensor, " n"], seed: int = 0) -> tuple[float
     if rows.dtype == torch.bool and len(group.unique()) == len(group):
         low, high = wilson(int(rows.sum()), len(rows))
     else:
-        low, high = _resampled(values, torch.arange(len(values)), seed)
+        low, high = _resampled(values, group, seed)
     return float(values.mean()), (low, high)
 
 

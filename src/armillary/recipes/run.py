@@ -34,9 +34,11 @@ class Probe:
     """How representations are measured, always beside the untrained encoder and the raw input."""
 
     train: int = 5000
-    """rows on which probes are fitted, at most"""
+    """labeled rows on which probes are fitted, at most"""
     test: int = 5000
-    """rows on which they are scored, at most"""
+    """labeled rows on which they are scored, at most"""
+    states: int = 2000
+    """frames of a world on which the regression to its state is fitted, and scored, at most"""
     neighbors: int = 20
     """of the nearest-neighbor probe"""
     temperature: float = 0.07
@@ -45,11 +47,9 @@ class Probe:
     """of L-BFGS in the linear probe"""
 
     def __post_init__(self) -> None:
-        if min(self.train, self.test, self.neighbors, self.iterations) < 1:
-            raise ConfigError(
-                f"train {self.train}, test {self.test}, neighbors {self.neighbors}, iterations {self.iterations}; each "
-                "must be 1 or more"
-            )
+        counts = {name: getattr(self, name) for name in ("train", "test", "states", "neighbors", "iterations")}
+        if min(counts.values()) < 1:
+            raise ConfigError(f"{counts} of the probe; each must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -26,17 +26,17 @@ def lewm_two_rooms() -> Run:
     """
     return Run(
         method=lewm.Config(
-            ConvNet(image=64, widths=(32, 32, 32), stem=4), width=64, action=2 * SKIP, history=1, rollout=8, depth=2,
-            heads=2, head_width=32, hidden=256, dropout=0.0, sigreg_weight=0.05, directions=256,
+            ConvNet(image=64, widths=(32, 32, 32), stem=4), width=48, action=2 * SKIP, history=1, rollout=8, depth=1,
+            heads=2, head_width=24, hidden=256, dropout=0.0, sigreg_weight=0.05, directions=256,
         ),
         data=Episodes(path="data/two_rooms", window=9, frame_skip=SKIP),
         world=TwoRooms(door_share=0.3),
         planning=Planning(
-            CEM(horizon=12, samples=200, elites=20, iterations=5, correlation=0.9, keep_elites=5), earlier_weight=0.1
+            CEM(horizon=12, samples=200, elites=20, iterations=5, correlation=0.9, keep_elites=5), earlier_weight=0.1, execute=3
         ),
         optim=Optim(lr=1e-3, warmup=0.05, weight_decay=1e-3, final_weight_decay=1e-3, final_lr=2e-5, clip=1.0),
-        loop=Loop(precision="fp32"),
-        steps=900,
+        loop=Loop(precision="fp32", monitor=64, diagnose_every=75, threads=1),
+        steps=1200,
         batch=64,
     )  # fmt: skip
 

@@ -158,7 +158,7 @@ def tone(verdict: str) -> str:
         return "unknown"
     if words_.startswith("healthy"):
         return "healthy"
-    return "collapse" if any(bad in words_ for bad in ("collapse", "non-finite", "nan", "diverge")) else "warning"
+    return "collapse" if any(bad in words_ for bad in ("collapse", "not finite", "nan", "diverge")) else "warning"
 
 
 def _probe(name: str, tree: Json, group: Json, key: str) -> Score:

@@ -186,7 +186,8 @@ def train(
                 row |= {"samples_per_second": (step - logged) * batch / (time.perf_counter() - since)}
                 row |= {"seconds": done.seconds, "skipped": done.skipped}
                 if examined:
-                    health = monitor.health(method, precision)
+                    health = monitor.health(method, precision, done.peak)
+                    done.peak = max(done.peak, health.std) if health else done.peak
                     row |= {"diagnostics": health.row(), "verdict": health.verdict} if health else {}
                 record.write(row)
                 if on_log and rank() == 0:
@@ -198,7 +199,7 @@ def train(
                 stopped = signals.name or "SIGTERM"  # another process was told
                 break
         if health is None and not stopped:  # resumed after its last step
-            health = monitor.health(method, precision)
+            health = monitor.health(method, precision, done.peak)
     method.eval()
     parameters = sum(p.numel() for p in trained)
     return Outcome(

@@ -35,8 +35,11 @@ class Monitor:
                 self._raw.append({key: value[good] for key, value in raw.items()})
 
     @torch.no_grad()
-    def health(self, method: Method, precision: Literal["bf16", "fp32"]) -> Health | None:
-        """Examine the method in evaluation mode, and leave it in training mode; None for fewer than 2 rows."""
+    def health(self, method: Method, precision: Literal["bf16", "fp32"], peak: float) -> Health | None:
+        """Examine the method in evaluation mode, and leave it in training mode; None for fewer than 2 rows.
+
+        peak: the largest `std` that was found earlier in the run.
+        """
         device = next(method.parameters()).device
         latents, forecasts = [], []
         method.eval()
@@ -46,7 +49,7 @@ class Monitor:
                 latents.append(method.encode(batch).pooled().float())
                 forecasts.append(method.forecast(batch, Random(self._seed, 0, batch["index"])))
         method.train()
-        return examine(torch.cat(latents), _joined(forecasts)) if sum(map(len, latents)) > 1 else None
+        return examine(torch.cat(latents), _joined(forecasts), peak) if sum(map(len, latents)) > 1 else None
 
 
 def finite_rows(batch: Batch) -> Bool[Tensor, " B"]:

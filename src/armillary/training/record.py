@@ -23,13 +23,17 @@ log = logging.getLogger("armillary.training")
 
 @dataclass
 class Progress:
-    """How far a run is. skipped: non-finite steps; in_a_row: those since the last finite one."""
+    """How far a run is.
+
+    skipped: non-finite steps; in_a_row: those since the last finite one; peak: largest spread of embeddings examined.
+    """
 
     step: int = 0
     skipped: int = 0
     in_a_row: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    peak: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def _image_files(root: Path) -> list[str]:
     found: list[str] = []
     others: Counter[str] = Counter()
     seen: set[str] = set()
-    for folder, below, files in os.walk(root, followlinks=True):
+    for folder, below, files in os.walk(root, onerror=_stop, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             below.clear()
@@ -70,3 +70,8 @@ def _image_files(root: Path) -> list[str]:
         held = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(4)) or "nothing"
         raise DataError(f"no images in {root} (it holds {held}): give image files ({' '.join(SUFFIXES)}) or Parquet")
     return sorted(found)
+
+
+def _stop(error: OSError) -> None:
+    """A folder that may not be read must not be skipped in silence, as `os.walk` would."""
+    raise error

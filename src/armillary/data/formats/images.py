@@ -81,8 +81,8 @@ class Images:
             if parquet_files(path):
                 return ImageDataset(self, open_parquet(path, split, self.image, self.label))
             return ImageDataset(self, open_folder(path, split))
-        except PermissionError as error:
-            raise DataError(f"{path} may not be read: {error}") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error}): give a folder that you may read") from None
 
 
 def decode(data: bytes, size: int, channels: int = 3, max_pixels: int = 64_000_000) -> UInt8[np.ndarray, "C h w"]:

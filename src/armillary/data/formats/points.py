@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from ...errors import ConfigError, DataError
-from ...randomness import Random
+from ...randomness import numbered
 from ...types import Batch
 from ..dataset import checked
 
@@ -71,7 +71,7 @@ def _cloud(file: Path, points: np.ndarray, count: int) -> Float32[np.ndarray, "N
     if scaled.shape[1] == count:
         return scaled
     # The order of stored points may follow the surface, so the first ones would be one side of the shape.
-    kept = Random(0, 0, torch.arange(len(scaled))).order("points", scaled.shape[1])[:, :count].numpy()
+    kept = numbered(len(scaled)).order("points", scaled.shape[1])[:, :count].numpy()
     return np.take_along_axis(scaled, kept[:, :, None], 1)
 
 
