@@ -1,6 +1,6 @@
 """What `training.allocator.keep_memory` gains: CPU time of I-JEPA steps in pairs of fresh processes, with and without.
 
-    python benchmarks/allocator.py [--pairs 3]
+python benchmarks/allocator.py [--pairs 3]
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ class Step:
 
     def __init__(self) -> None:
         config = ijepa.Config(
-            ViT(image=96, patch=8, width=192, depth=12, heads=3), predictor_width=96, predictor_depth=6, predictor_heads=3,
-            crop_scale=(1.0, 1.0), momentum=(0.996, 1.0),
+            ViT(image=96, patch=8, width=192, depth=12, heads=3), predictor_width=96, predictor_depth=6,
+            predictor_heads=3, crop_scale=(1.0, 1.0), momentum=(0.996, 1.0),
         )  # fmt: skip
         self.method = build(config)
         self.optim = Optim()

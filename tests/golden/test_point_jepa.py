@@ -24,8 +24,9 @@ def released() -> tuple[point_jepa.PointJEPA, dict[str, Tensor], dict]:
     t, meta = golden("point-jepa/forward")
     c = meta["config"]
     config = point_jepa.Config(
-        c["tokenizer_num_groups"], c["tokenizer_group_size"], c["encoder_dim"], c["encoder_depth"], c["encoder_heads"],
-        c["predictor_embed_dim"], c["predictor_depth"], beta=c["loss_beta"],
+        c["tokenizer_num_groups"], c["tokenizer_group_size"], width=c["encoder_dim"], depth=c["encoder_depth"],
+        heads=c["encoder_heads"], predictor_width=c["predictor_embed_dim"], predictor_depth=c["predictor_depth"],
+        beta=c["loss_beta"],
     )  # fmt: skip
     method = build(config).eval()
     fill(method.tokenizer, part(t, "param.tokenizer."), TOKENIZER, ignore=("num_batches_tracked",))

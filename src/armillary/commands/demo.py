@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,7 @@ ABOUT = (
     "Learn a world model of Two Rooms from pixels, see that it did not collapse, and plan with it. Minutes on a CPU."
 )
 RECIPE = "lewm_two_rooms"
+Tree = dict[str, Any]  # of numbers, texts, lists and trees: what JSON holds
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,18 @@ def measure(run: Run, folder: Path) -> None:
     show(told, path)
 
 
+def part(tree: Json, *names: str) -> Tree:
+    """A part of report.json that is there, since it was just written."""
+    for name in names:
+        found = tree[name]
+        assert isinstance(found, dict)
+        tree = found
+    return tree
+
+
 def summary(told: Json) -> str:
     """What was learned, in one sentence."""
-    position, rolled, plans = told["probe"]["position"], told["rollout"], told["plan"]  # type: ignore[index]
+    position, rolled, plans = part(told, "probe", "position"), part(told, "rollout"), part(told, "plan")
     return (
         f"From pixels and actions alone the model learned where the dot is (R² {position['r2']:.3f}) and how actions "
         f"move it (error after {rolled['horizon']} macro-steps {rolled['ratio']:.2f} of standing still), and reached "
@@ -126,12 +137,12 @@ def summary(told: Json) -> str:
 
 def show(told: Json, path: Path) -> None:
     """The short table at the end."""
-    position, rolled = told["probe"]["position"], told["rollout"]  # type: ignore[index]
+    position, rolled = part(told, "probe", "position"), part(told, "rollout")
     rows = [
         ("representation", str(told.get("verdict", ""))),
         ("position probe, R²", f"{position['r2']:.4f} (untrained encoder {position['untrained_r2']:.2f})"),
         (f"error after {rolled['horizon']} macro-steps", f"{rolled['ratio']:.3f} of copying the last latent"),
-        ("time", screen.duration(told["seconds"]["total"])),  # type: ignore[index]
+        ("time", screen.duration(part(told, "seconds")["total"])),
     ]
     screen.table("demo", ["", ""], rows)
-    plan.show(told["plan"], path.parent)  # type: ignore[arg-type]
+    plan.show(part(told, "plan"), path.parent)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..contracts import build
+from ..data.episodes import EpisodeDataset
 from ..recipes.run import Json, Run
 from ..report import page
 from ..training.checkpoint import weights
@@ -52,6 +53,7 @@ def planned(run: Run, folder: Path) -> Json:
     method = build(run.method, run.seed).eval()
     weights(folder, method)
     dataset = workspace.open_split(run, folder, "test")
+    assert isinstance(dataset, EpisodeDataset)
     begun = time.perf_counter()
     parts: Json = {"rollout": worlds.rollout_part(method, dataset)}
     rolled = time.perf_counter()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..contracts import Energy, Method
+from ..contracts import Dynamics, Energy, Method
 from ..data.episodes import EpisodeDataset, Episodes, EpisodeWriter
 from ..data.statistics import Statistics
 from ..envs.tasks import Tasks, World
@@ -25,7 +25,7 @@ from ..randomness import numbered
 from ..recipes.run import Json, Run
 from ..types import Batch
 
-AT_ONCE = 100  # worlds stepped together while collecting
+AT_ONCE = 50  # worlds stepped together while collecting
 Tell = Callable[[str, int, int], None]  # what, done, total
 
 
@@ -48,9 +48,11 @@ def collect(run: Run, episodes: int, steps: int, seed: int, tell: Tell = silent)
     """Write `episodes` episodes of `steps` random actions in the run's world into the folder of its data."""
     data, _ = of_world(run)
     with EpisodeWriter(data.path, environment=str(run.world)) as writer:
+        world: World = run.world.open(min(AT_ONCE, episodes))
         for first in range(0, episodes, AT_ONCE):
             count = min(AT_ONCE, episodes - first)
-            world: World = run.world.open(count)
+            if world.count != count:  # only at the end: worlds of others take long to open
+                world = run.world.open(count)
             begin = seed + first  # worlds i of two calls are told apart by the seed of the call
             seen = world.reset(begin)
             actions = world.wander(numbered(count, begin), steps)
@@ -73,7 +75,9 @@ def rollout_part(method: Method, dataset: EpisodeDataset, horizon: int = 8, wind
     config = replace(dataset.config, window=history + horizon)
     longer = EpisodeDataset(config, dataset.index, dataset.columns, dataset.episodes, dataset.statistics)
     rows = numbered(1).order("rollout windows", len(longer))[0][:windows]
-    parts = [rollout_errors(method, longer.prepare(longer.batch(part)), history) for part in rows.split(128)]
+    parts = [
+        rollout_errors(as_dynamics(method), longer.prepare(longer.batch(part)), history) for part in rows.split(128)
+    ]
     errors = RolloutErrors(
         *(torch.cat([getattr(p, name) for p in parts]) for name in ("model", "copy", "shuffled")),
         variance=float(np.mean([p.variance for p in parts])),
@@ -91,6 +95,17 @@ def rollout_part(method: Method, dataset: EpisodeDataset, horizon: int = 8, wind
     }
 
 
+def as_dynamics(method: Method) -> Dynamics:
+    """The method, which must keep the contract of dynamics.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not isinstance(method, Dynamics):
+        raise ConfigError(f"{type(method).__name__} has no start, step and latent: it is no world model to plan with")
+    return method
+
+
 def goal_latents(method: Method, statistics: Statistics, tasks: Tasks) -> Tensor:
     """The latents of the goals' images."""
     with torch.no_grad():
@@ -100,14 +115,14 @@ def goal_latents(method: Method, statistics: Statistics, tasks: Tasks) -> Tensor
 
 def policy(method: Method, statistics: Statistics, run: Run, world: World, goal: Tensor) -> Receding:
     """A receding-horizon policy on the learned model; it sees images and its own past actions, never the state."""
-    data, planning = of_world(run)
+    (data, planning), model = of_world(run), as_dynamics(method)
     mean, std = (torch.tensor(getattr(statistics, k)["action"]) for k in ("mean", "std"))
 
     def energy(context: Batch) -> Energy:
         seen = statistics.prepare({k: context[k] for k in ("image", "action")})
         with torch.no_grad():
-            state = method.start(seen)  # type: ignore[operator]
-        latent = goal_energy(method, state, goal[context["index"]], planning.earlier_weight)  # type: ignore[arg-type]
+            state = model.start(seen)
+        latent = goal_energy(model, state, goal[context["index"]], planning.earlier_weight)
         return within(world, normalized(held(latent, data.frame_skip), mean, std))
 
     return Receding(planning.planner, energy, world.low, world.high, planning.execute, data.frame_skip, planning.seed)
@@ -116,9 +131,10 @@ def policy(method: Method, statistics: Statistics, run: Run, world: World, goal:
 def ceiling(run: Run, world: World, tasks: Tasks) -> Receding | None:
     """The same planner on the true dynamics, with the distance between states; None where a world has none to tell."""
     data, planning = of_world(run)
-    if not hasattr(world, "dynamics"):
+    tell = getattr(world, "dynamics", None)
+    if tell is None:
         return None
-    dynamics = world.dynamics()
+    dynamics = tell()
 
     def energy(context: Batch) -> Energy:
         goal = tasks.goal[context["index"]]
@@ -193,4 +209,4 @@ def save_films(folder: Path, films: dict[str, dict[str, np.ndarray]]) -> None:
     names = [kind for kind, film in films.items() for _ in range(len(film["success"]))]
     keys = next(iter(films.values())).keys()
     arrays = {key: np.concatenate([film[key] for film in films.values()]) for key in keys}
-    np.savez_compressed(folder / "episodes.npz", **arrays, task=np.array(names))
+    np.savez_compressed(folder / "episodes.npz", **arrays, task=np.array(names))  # type: ignore[arg-type]

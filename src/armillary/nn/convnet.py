@@ -29,7 +29,7 @@ class ConvNet:
     def __post_init__(self) -> None:
         if self.image % self.reduction or self.stem < 1 or not self.widths:
             raise ConfigError(
-                f"image {self.image} cannot be reduced by stem {self.stem} and halved {len(self.widths) - 1} times: use a "
+                f"image {self.image} cannot be reduced by stem {self.stem} and {len(self.widths) - 1} halvings: use a "
                 f"multiple of {self.reduction}"
             )
 
@@ -56,7 +56,7 @@ class ConvNetwork(nn.Module):
             layers += [nn.Conv2d(before, width, stride + 2, stride, padding=1, bias=False)]
             layers += [nn.GroupNorm(max(1, width // 8), width), nn.ReLU()]
             before, stride = width, 2
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def out_width(self) -> int:
@@ -66,7 +66,7 @@ class ConvNetwork(nn.Module):
     def forward(self, image: Float[Tensor, "B C h w"]) -> Tokens:
         """One token per cell of the last map, coordinates (row, column) in cells."""
         x = self.layers(image.contiguous(memory_format=torch.channels_last))  # [B, D, r, c]
-        return Tokens(x.flatten(2).transpose(1, 2), grid(*x.shape[-2:], x.device).expand(len(x), -1, -1))
+        return Tokens(x.flatten(2).transpose(1, 2), grid(x.shape[-2], x.shape[-1], x.device).expand(len(x), -1, -1))
 
     def vector(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D"]:
         """The last map, flattened: keeps where things are."""

@@ -28,7 +28,7 @@ class EMA(nn.Module):
     @torch.no_grad()
     def update(self, source: nn.Module, momentum: float) -> None:
         """Move every parameter to momentum * own + (1 - momentum) * source's; copy the buffers."""
-        own, new = list(self.module.parameters()), [p.detach() for p in source.parameters()]
-        torch._foreach_lerp_(own, new, 1 - momentum)
+        own, new = [p.data for p in self.module.parameters()], [p.data for p in source.parameters()]
+        torch._foreach_lerp_(own, new, 1 - momentum)  # type: ignore[call-overload]
         for mine, theirs in zip(self.module.buffers(), source.buffers(), strict=True):
             mine.copy_(theirs)

@@ -15,12 +15,12 @@ def point_jepa_ldraw() -> Run:
     """Point-JEPA on 769 shapes of building bricks, 0.4 million parameters: minutes on two cores."""
     return Run(
         method=point_jepa.Config(
-            groups=32, group_size=32, width=96, depth=4, heads=3, predictor_width=48, predictor_depth=2,
-            momentum=(0.99, 1.0),
+            groups=32, group_size=32, tokenizer=(32, 64, 128), width=96, depth=4, heads=3, predictor_width=48,
+            predictor_depth=2, init="xavier", momentum=(0.99, 1.0),
         ),
         data=Points(path="data/ldraw_shapes"),
         optim=Optim(lr=1e-3, final_lr=1e-6, weight_decay=0.05, final_weight_decay=0.05),
-        loop=Loop(precision="fp32"),
+        loop=Loop(precision="fp32", threads=1),
         steps=1500,
         batch=64,
     )  # fmt: skip

@@ -32,11 +32,12 @@ def lewm_two_rooms() -> Run:
         data=Episodes(path="data/two_rooms", window=9, frame_skip=SKIP),
         world=TwoRooms(door_share=0.3),
         planning=Planning(
-            CEM(horizon=12, samples=200, elites=20, iterations=5, correlation=0.9, keep_elites=5), earlier_weight=0.1, execute=3
+            CEM(horizon=9, samples=200, elites=8, iterations=5, correlation=0.7, keep_elites=4),
+            earlier_weight=0.03, execute=3,
         ),
         optim=Optim(lr=1e-3, warmup=0.05, weight_decay=1e-3, final_weight_decay=1e-3, final_lr=2e-5, clip=1.0),
         loop=Loop(precision="fp32", monitor=64, diagnose_every=75, threads=1),
-        steps=1200,
+        steps=1300,
         batch=64,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...contracts import Method
 from ...functional.distance import layer_normalized, smooth_l1
-from ...nn.attention import initialize
+from ...nn.attention import Initialization, initialize
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
 from ...nn.tokenize.points import PointTokenizer, coordinate_mlp
@@ -33,6 +33,8 @@ class Config:
     """neighbourhoods per cloud"""
     group_size: int = 32
     """points per neighbourhood"""
+    tokenizer: tuple[int, int, int] = (128, 256, 512)
+    """hidden widths of the PointNet that makes a token: of a point, of a point's feature, of the two together"""
     width: int = 384
     """embedding width"""
     depth: int = 12
@@ -51,6 +53,8 @@ class Config:
     """length of the context run over what the targets leave"""
     masks: Literal["unbiased", "released"] = "unbiased"
     """runs drawn per cloud, or one draw for the whole batch as released"""
+    init: Initialization = "released"
+    """weights of std 0.02, as released, or by fan-in and fan-out, which small widths need"""
     beta: float = 2.0
     """where smooth-L1 turns from quadratic to linear"""
     scale: Range = (0.8, 1.2)
@@ -67,14 +71,14 @@ class PointJEPA(Method):
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
-        self.tokenizer = PointTokenizer(config.width, config.groups, config.group_size)
+        self.tokenizer = PointTokenizer(config.width, config.groups, config.group_size, config.tokenizer)
         self.place = coordinate_mlp(config.width)
         self.trunk = Trunk(config.width, config.depth, config.heads, eps=1e-5)
-        initialize(self.trunk)
+        initialize(self.trunk, config.init)
         self.teacher = EMA(self.trunk)
         self.predictor = MaskPredictor(
             config.width, config.predictor_width, config.predictor_depth, config.heads,
-            coordinate_mlp(config.predictor_width), eps=1e-5,
+            coordinate_mlp(config.predictor_width), eps=1e-5, init=config.init,
         )  # fmt: skip
 
     @property
@@ -93,7 +97,7 @@ class PointJEPA(Method):
     def predict(self, tokens: Tokens, masks: Masks) -> tuple[Float[Tensor, "B M K D"], Float[Tensor, "B M K D"]]:
         """Predicted and true embeddings at the targets; the teacher gives its last block's output, before the norm."""
         with torch.no_grad():
-            full = self.teacher.module.hidden(tokens, self.place(tokens.pos))
+            full = self.teacher.module.hidden(tokens, self.place(tokens.pos))  # type: ignore[operator]
         target = gather(layer_normalized(full), masks.targets)  # [B, M, K, D]
         seen = tokens.take(masks.context)
         context = self.trunk(seen, self.place(seen.pos))

@@ -39,12 +39,17 @@ class PointTokenizer(nn.Module):
     Source: Point-JEPA (arXiv 2404.16432) after Point-BERT; Ayumu-J-S/Point-JEPA:pointjepa/modules/tokenizer.py.
     """
 
-    def __init__(self, width: int, groups: int, group_size: int):
+    def __init__(self, width: int, groups: int, group_size: int, hidden: tuple[int, int, int] = (128, 256, 512)):
         super().__init__()
         self.groups, self.group_size = groups, group_size
+        first, local, joint = hidden
         # Without bias before a batch norm: the released convolutions have one that the norm removes.
-        self.local = nn.Sequential(nn.Linear(3, 128, bias=False), BatchNorm(128), nn.ReLU(), nn.Linear(128, 256))
-        self.joint = nn.Sequential(nn.Linear(512, 512, bias=False), BatchNorm(512), nn.ReLU(), nn.Linear(512, width))
+        self.local = nn.Sequential(
+            nn.Linear(3, first, bias=False), BatchNorm(first), nn.ReLU(), nn.Linear(first, local)
+        )
+        self.joint = nn.Sequential(
+            nn.Linear(2 * local, joint, bias=False), BatchNorm(joint), nn.ReLU(), nn.Linear(joint, width)
+        )
 
     def forward(self, points: Float[Tensor, "B n 3"], start: Int[Tensor, " B"] | None = None) -> Tokens:
         """Tokens in the order in which the centres were found.
@@ -60,7 +65,7 @@ class PointTokenizer(nn.Module):
         centers = gather(points, farthest_points(points, self.groups, start))  # [B, G, 3]
         near = gather(points, neighbours(points, centers, self.group_size)) - centers[:, :, None]  # [B, G, k, 3]
         x = self.local(near)
-        x = torch.cat([x.amax(2, keepdim=True).expand_as(x), x], -1)  # [B, G, k, 512]: the group's maximum first
+        x = torch.cat([x.amax(2, keepdim=True).expand_as(x), x], -1)  # [B, G, k, 2 * local]: the group's maximum first
         return Tokens(self.joint(x).amax(2), centers)
 
 
