@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from armillary.cli import main
+from armillary.commands import demo
 
 TINY = [
     "--method.encoder.widths", "4", "4", "4", "--method.width", "8", "--method.hidden", "16", "--method.depth", "1",
@@ -73,6 +75,17 @@ def test_planning_twice_gives_the_same_numbers(folder):
 def test_recipes_without_a_world_cannot_collect(capsys):
     assert main(["collect", "ijepa_cifar10"]) == 2
     assert "lewm_two_rooms" in capsys.readouterr().err
+
+
+def test_an_unfinished_demo_is_continued_and_any_other_moved_aside(tmp_path):
+    asked = demo.Demo(out=tmp_path / "demo", steps=3)
+    run = demo.configured(asked)
+    assert not demo.begin(asked, run)
+    assert demo.begin(asked, run)  # nothing was planned yet
+    other = replace(asked, seed=5)
+    assert not demo.begin(other, demo.configured(other)) and (tmp_path / "demo.1" / "run.json").exists()
+    (tmp_path / "demo" / "report.json").write_text(json.dumps({"plan": {}}))
+    assert not demo.begin(other, demo.configured(other)) and (tmp_path / "demo.2").exists()
 
 
 @pytest.mark.slow

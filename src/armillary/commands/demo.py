@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,24 +70,23 @@ def configured(asked: Demo) -> Run:
 
 
 def begin(asked: Demo, run: Run) -> bool:
-    """Make the run folder; returns whether an unfinished demo in it is continued.
-
-    Raises:
-        ConfigError: an unfinished demo there had other settings.
-    """
+    """Make the run folder, moving aside what is there; returns whether an unfinished demo is continued instead."""
     folder = asked.out
     if workspace.occupied(folder):
-        with suppress(CheckpointError, ConfigError):
-            finished = "plan" in workspace.report(folder)
-            same = workspace.open_run(folder) == run
-            if not asked.fresh and not finished and not same:
-                raise ConfigError(f"{folder} holds an unfinished demo with other settings: use --fresh or --out")
-            if not asked.fresh and not finished:
-                screen.say(f"continuing the demo in {folder}")
-                return True
+        if not asked.fresh and unfinished(folder, run):
+            screen.say(f"continuing the demo in {folder}")
+            return True
         screen.say(f"the old demo is now {workspace.set_aside(folder)}")
     runs.save(folder, run, RECIPE)
     return False
+
+
+def unfinished(folder: Path, run: Run) -> bool:
+    """Whether the folder holds a demo with these settings that has not planned yet."""
+    try:
+        return "plan" not in workspace.report(folder) and workspace.open_run(folder) == run
+    except (CheckpointError, ConfigError):  # damaged, or of another version: not to be continued
+        return False
 
 
 def collect(asked: Demo, run: Run) -> None:
