@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import beartype
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -30,3 +31,8 @@ def shared() -> Path:
 def golden() -> Path:
     """The folder of the golden fixtures."""
     return Path(os.environ.get("ARMILLARY_GOLDEN", Path(__file__).parent / "golden"))
+
+
+# Machines are shared: an example that takes long is not a failure.
+hypothesis.settings.register_profile("armillary", deadline=None)
+hypothesis.settings.load_profile("armillary")

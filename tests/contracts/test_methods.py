@@ -37,7 +37,7 @@ def test_loss_falls_on_one_batch(name):
         energy.backward()
         optimizer.step()
         optimizer.zero_grad()
-        seen.append(float(energy))
+        seen.append(energy.item())
     assert seen[-1] < seen[0]
 
 
