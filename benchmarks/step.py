@@ -158,8 +158,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    found = regularizer(asked.pairs)  # with the allocator as it is; large temporaries are what the plain formula costs
     keep_memory()
-    found = {**ijepa_step(asked.pairs), "masks_ms": mask_sampling(), **regularizer(asked.pairs)}
+    found |= {"speedup_kept_memory": regularizer(asked.pairs)["speedup"]}
+    found |= {"masks_ms": mask_sampling(), **ijepa_step(asked.pairs)}
     targets = {
         "share_of_matrix_product": ">= 0.63", "surroundings": "<= 0.015", "masks_ms": "<= 1", "speedup": ">= 5",
         "gradient_gap": "<= 1e-6", "memory_share": "<= 0.1",

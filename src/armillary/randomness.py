@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: the increment of SplitMix64
+WORD = 0xFFFFFFFFFFFFFFFF
 
 
 def mix(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
@@ -28,16 +28,22 @@ def mix(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
 
 def _signed(value: int) -> int:
     """The low 64 bits of a Python integer as int64 sees them."""
-    return ((value + (1 << 63)) & 0xFFFFFFFFFFFFFFFF) - (1 << 63)
+    return ((value + (1 << 63)) & WORD) - (1 << 63)
 
 
-@lru_cache(maxsize=4096)
+def _mixed(value: int) -> int:
+    """`mix` of one number, in Python: a key is needed for every call, and tensors of one number are slow."""
+    value &= WORD
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & WORD
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & WORD
+    return value ^ (value >> 31)
+
+
 def _key(seed: int, stream: str, step: int) -> int:
-    """One number for (seed, stream, step), by the same mixing on Python's integers."""
+    """One number for (seed, stream, step), by the same mixing."""
     low, high = zlib.crc32(stream.encode()), zlib.crc32(b"armillary/" + stream.encode())
-    value = ((high << 32) | low) ^ (seed * GOLDEN)
-    first = int(mix(torch.tensor(_signed(value))))
-    return int(mix(torch.tensor(_signed(first + step * GOLDEN))))
+    first = _mixed(((high << 32) | low) ^ (seed * GOLDEN))
+    return _signed(_mixed(first + step * GOLDEN))
 
 
 @dataclass(frozen=True, eq=False)
