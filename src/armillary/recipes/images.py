@@ -24,7 +24,7 @@ def ijepa_cifar10() -> Run:
         data=CIFAR,
         optim=Optim(lr=1.5e-3, final_lr=1e-5, weight_decay=0.05, final_weight_decay=0.05),
         loop=Loop(precision="fp32", threads=1),
-        steps=8000,
+        steps=6000,
         batch=64,
     )
 
