@@ -13,7 +13,7 @@ def keep_memory() -> bool:
     """Let glibc reuse large blocks rather than map and zero fresh pages for each; returns whether it took effect.
 
     Training allocates and frees the same large activations in every step; by default each of them is a new mapping,
-    whose pages the kernel zeroes one fault at a time. Measured: benchmarks/allocator.py. Elsewhere than on glibc
+    whose pages the kernel zeroes one fault at a time. What it gains: benchmarks/allocator.py. Elsewhere than on glibc
     nothing happens.
     """
     if sys.platform != "linux":
