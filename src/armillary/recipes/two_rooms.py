@@ -43,7 +43,7 @@ def lewm_two_rooms() -> Run:
 
 
 def lewm_two_rooms_vit() -> Run:
-    """LeWM on Two Rooms with a vision transformer and a three-frame history: an hour on two cores."""
+    """LeWM on Two Rooms with a vision transformer and a three-frame history; not measured yet."""
     base = lewm_two_rooms()
     vit = ViT(
         image=64,
@@ -61,7 +61,7 @@ def lewm_two_rooms_vit() -> Run:
 
 
 def lewm_two_rooms_random() -> Run:
-    """LeWM on Two Rooms whose wall and door stand elsewhere in each episode."""
+    """LeWM on Two Rooms whose wall and door stand elsewhere in each episode; not measured yet."""
     base = lewm_two_rooms()
     return replace(
         base,
