@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from armillary.randomness import Random, numbered
+from armillary.randomness import Random, _mixed, _mixed_tensor, _signed, mix, numbered
 
 
 def test_a_sample_gets_the_same_numbers_in_any_batch():
@@ -38,6 +38,13 @@ def test_numbers_are_uniform_normal_and_uncorrelated():
     assert correlation < 6 / 20_000**0.5
     following = numbered(20_000, step=1).uniform("u", 50)
     assert abs(((u - 0.5) * (following - 0.5)).mean() * 12) < 6 / n**0.5
+
+
+def test_words_are_mixed_alike_in_python_numpy_and_torch():
+    words = torch.tensor([0, 1, -1, 2**63 - 1, -(2**63), 0x123456789ABCDEF])
+    assert torch.equal(mix(words), _mixed_tensor(words))
+    assert mix(words).tolist() == [_signed(_mixed(word)) for word in words.tolist()]
+    assert _mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF  # first output of SplitMix64 seeded with 0
 
 
 def test_integers_cover_their_range_evenly():

@@ -10,19 +10,36 @@ import math
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer: the increment of SplitMix64
 WORD = 0xFFFFFFFFFFFFFFFF
+FIRST, SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's multipliers
 
 
 def mix(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
     """SplitMix64's finaliser: a bijection of 64 bits whose outputs look independent."""
-    # Logical shifts: the copies of the sign are masked off. In place where the operand is ours.
-    x = (x >> 30).bitwise_and_(0x3FFFFFFFF).bitwise_xor_(x).mul_(-4658895280553007687)
-    x = (x >> 27).bitwise_and_(0x1FFFFFFFFF).bitwise_xor_(x).mul_(-7723592293110705685)
+    return _mixed_array(x) if x.device.type == "cpu" else _mixed_tensor(x)
+
+
+def _mixed_array(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """NumPy has unsigned words: two to three times faster than torch on the few numbers of a batch."""
+    word = x.numpy().view(np.uint64)
+    word = word ^ (word >> np.uint64(30))
+    word *= np.uint64(FIRST)
+    word ^= word >> np.uint64(27)
+    word *= np.uint64(SECOND)
+    word ^= word >> np.uint64(31)
+    return torch.from_numpy(word.view(np.int64))
+
+
+def _mixed_tensor(x: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """The same on signed words: the copies of the sign that a shift brings in are masked off."""
+    x = (x >> 30).bitwise_and_(0x3FFFFFFFF).bitwise_xor_(x).mul_(_signed(FIRST))
+    x = (x >> 27).bitwise_and_(0x1FFFFFFFFF).bitwise_xor_(x).mul_(_signed(SECOND))
     return (x >> 31).bitwise_and_(0x1FFFFFFFF).bitwise_xor_(x)
 
 
@@ -34,8 +51,8 @@ def _signed(value: int) -> int:
 def _mixed(value: int) -> int:
     """`mix` of one number, in Python: a key is needed for every call, and tensors of one number are slow."""
     value &= WORD
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & WORD
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & WORD
+    value = ((value ^ (value >> 30)) * FIRST) & WORD
+    value = ((value ^ (value >> 27)) * SECOND) & WORD
     return value ^ (value >> 31)
 
 
