@@ -16,7 +16,8 @@ from ..types import Masks, Range
 
 Size = tuple[int, int]
 TRIES = 200
-BLOCKED = 1 << 62
+AT_ONCE = 4  # placements that are drawn together for a sample whose first left too little context
+BLOCKED = 1 << 30
 
 
 def block_size(rows: int, columns: int, scale: float, aspect: float) -> Size:
@@ -74,55 +75,69 @@ def _between(low_high: Range, draw: float) -> float:
 @lru_cache(maxsize=4096)
 def _context_count(grid: Size, targets: int, target: Size, context: Size) -> int:
     """Free patches that nine of ten random placements leave: a function of the sizes alone."""
-    _, free = _draw(grid, Random(0, 0, torch.arange(256)), 0, targets, target, context)
-    return int(free.sum(1).sort().values[25])
+    _, free = _draw(grid, Random(0, 0, torch.arange(256)), "blocks/0", 1, targets, target, context)
+    return int(free.sum(2).flatten().sort().values[25])
+
+
+@lru_cache(maxsize=4096)
+def _spans(
+    grid: Size, targets: int, target: Size, context: Size
+) -> tuple[Int[Tensor, "2 M"], Int[Tensor, "2 M"], Float[Tensor, "R side"]]:
+    """For each axis and block (targets, then context): its number of places, and a table of what it covers there.
+
+    Block m at place p of axis i covers table[first[i, m] + p], in which targets count -1 along the first axis.
+    """
+    room, first, rows = [], [], []
+    for axis in (0, 1):
+        for size, count, sign in ((target, targets, -1.0 if axis == 0 else 1.0), (context, 1, 1.0)):
+            places = grid[axis] - size[axis] + 1
+            room, first = room + count * [places], first + count * [len(rows)]
+            rows += [[sign * (p <= i < p + size[axis]) for i in range(max(grid))] for p in range(places)]
+    return torch.tensor(room).view(2, -1), torch.tensor(first).view(2, -1), torch.tensor(rows)
 
 
 def _draw(
-    grid: Size, random: Random, attempt: int, targets: int, target: Size, context: Size
-) -> tuple[Int[Tensor, "B 2 M"], Bool[Tensor, "B N"]]:
-    """One placement per sample: the corners of the target blocks, and which patches are free to be seen."""
-    draw = random.uniform(f"blocks/{attempt}", 2, targets + 1)  # (top, left) of each target, then of the context
-    room = torch.tensor([[grid[i] - size[i] + 1 for size in [target] * targets + [context]] for i in (0, 1)])
-    corner = (draw * room.to(draw.device)).long()
-    wanted = _covered(grid, target, corner[..., :targets])
-    return corner[..., :targets], (_covered(grid, context, corner[..., targets:]) > wanted * (targets + 1)).flatten(1)
-
-
-def _covered(grid: Size, size: Size, corner: Int[Tensor, "B 2 M"]) -> Float[Tensor, "B rows columns"]:
-    """How many of the M blocks cover each patch: a product of indicators of rows and columns."""
-    inside = []
-    for axis in (0, 1):
-        offset = torch.arange(grid[axis], device=corner.device) - corner[:, axis, :, None]  # [B, M, rows or columns]
-        inside.append(((offset >= 0) & (offset < size[axis])).float())
-    return inside[0].mT @ inside[1]
+    grid: Size, random: Random, stream: str, tries: int, targets: int, target: Size, context: Size
+) -> tuple[Int[Tensor, "B T 2 M"], Bool[Tensor, "B T N"]]:
+    """T placements per sample: the corners of the target blocks, and which patches are free to be seen."""
+    room, first, table = (x.to(random.sample.device) for x in _spans(grid, targets, target, context))
+    corner = (random.uniform(stream, tries, 2, targets + 1) * room).long()  # (top, left) of each block
+    covered = table[corner + first]  # [B, T, 2, M + 1, side]
+    rows, columns = covered[:, :, 0, :, : grid[0]], covered[:, :, 1, :, : grid[1]]
+    free = rows.mT @ columns > 0.5  # in the context and in no target
+    return corner[..., :targets], free.flatten(2)
 
 
 def _place(grid: Size, random: Random, targets: int, target: Size, context: Size, kept: int) -> Masks:
     """Blocks of the given sizes for each sample, drawn again where fewer than `kept` patches stay free."""
-    corner, free = _draw(grid, random, 0, targets, target, context)
+    drawn = _draw(grid, random, "blocks/0", 1, targets, target, context)
+    corner, free = drawn[0][:, 0], drawn[1][:, 0]
     for attempt in range(1, TRIES):
         short = (free.sum(1) < kept).nonzero().squeeze(1)
         if not len(short):
             break
         again = Random(random.seed, random.step, random.sample[short])
-        corner[short], free[short] = _draw(grid, again, attempt, targets, target, context)
-    first, columns = corner[:, 0] * grid[1] + corner[:, 1], torch.arange(target[1], device=corner.device)
+        corners, frees = _draw(grid, again, f"blocks/{attempt}", AT_ONCE, targets, target, context)
+        first = (frees.sum(2) >= kept).int().argmax(1)  # the first that fits; where none does, any, to be drawn again
+        row = torch.arange(len(short), device=first.device)
+        corner[short], free[short] = corners[row, first], frees[row, first]
+    start, columns = corner[:, 0] * grid[1] + corner[:, 1], torch.arange(target[1], device=corner.device)
     offset = torch.arange(target[0], device=corner.device)[:, None] * grid[1] + columns
-    return Masks(_choose(free, kept, random), first[..., None] + offset.flatten())
+    return Masks(_choose(free, kept, random), start[..., None] + offset.flatten())
 
 
 def _choose(free: Bool[Tensor, "B N"], count: int, random: Random) -> Int[Tensor, "B K"]:
     """`count` random indices per row among those that are free: the smallest of random keys that end in their index."""
     places = free.shape[1]
     low = (1 << places.bit_length()) - 1
-    key = random.bits("choose", places).bitwise_and_(BLOCKED - 1 - low).add_(torch.arange(places, device=free.device))
-    key = key.bitwise_or_((~free).long().bitwise_left_shift_(62))
+    key = random.bits("choose", (places + 1) // 2).view(torch.int32)[:, :places] & (BLOCKED - 1 - low)  # two of a word
+    key += torch.arange(places, dtype=torch.int32, device=free.device)
+    key += (~free).int() * BLOCKED
     if key.device.type == "cpu":  # six times faster than topk
         smallest = torch.from_numpy(np.partition(key.numpy(), count - 1, axis=1)[:, :count])
     else:
         smallest = key.topk(count, dim=1, largest=False, sorted=False).values
-    return smallest & low
+    return (smallest & low).long()
 
 
 def released_blocks(
