@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..functional.position import sincos
 from ..types import Tokens
-from .attention import Attention, Block, Initialization, initialize
+from .attention import Attention, Block, Initialization, initialize, through
 
 
 class SinCos(nn.Module):
@@ -54,9 +54,7 @@ class MaskPredictor(nn.Module):
         seen = self.into(context.x) + self.place(context.pos)  # [B, N, inner]
         asked = self.mask_token + self.place(query)  # [B, M, K, inner]
         x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], 2).flatten(0, 1)  # [B * M, N + K, inner]
-        for block in self.blocks:
-            x = block(x)
-        return self.out(self.norm(x[:, -kept:])).unflatten(0, (-1, blocks))
+        return self.out(self.norm(through(self.blocks, x)[:, -kept:])).unflatten(0, (-1, blocks))
 
 
 class ConditionedBlock(nn.Module):

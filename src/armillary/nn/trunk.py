@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..types import Tokens
-from .attention import Block
+from .attention import Block, through
 
 
 class Trunk(nn.Module):
@@ -22,10 +22,7 @@ class Trunk(nn.Module):
 
     def hidden(self, tokens: Tokens, place: Float[Tensor, "B N D"] | None = None) -> Float[Tensor, "B N D"]:
         """The output of the last block, before the final norm."""
-        x = tokens.x
-        for block in self.blocks:
-            x = block(x if place is None else x + place, tokens.valid)
-        return x
+        return through(self.blocks, tokens.x, tokens.valid, place)
 
     def forward(self, tokens: Tokens, place: Float[Tensor, "B N D"] | None = None) -> Tokens:
         """Tokens with the same coordinates and new embeddings."""
