@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -65,8 +66,12 @@ class PointTokenizer(nn.Module):
         centers = gather(points, farthest_points(points, self.groups, start))  # [B, G, 3]
         near = gather(points, neighbours(points, centers, self.group_size)) - centers[:, :, None]  # [B, G, k, 3]
         x = self.local(near)
-        x = torch.cat([x.amax(2, keepdim=True).expand_as(x), x], -1)  # [B, G, k, 2 * local]: the group's maximum first
-        return Tokens(self.joint(x).amax(2), centers)
+        first, *rest = self.joint  # a linear map of [the group's maximum, the point]: the maximum's part once a group
+        of_group, of_point = first.weight.chunk(2, 1)  # type: ignore[union-attr]
+        x = F.linear(x, of_point) + F.linear(x.amax(2, keepdim=True), of_group)  # [B, G, k, joint]
+        for layer in rest:
+            x = layer(x)
+        return Tokens(x.amax(2), centers)
 
 
 def coordinate_mlp(width: int) -> nn.Module:
