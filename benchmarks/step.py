@@ -84,25 +84,28 @@ class Step:
 
 
 def ijepa_step(pairs: int) -> dict[str, float]:
-    """Share of the best matrix product, and the surroundings' share of the step."""
-    step, shares, surroundings, rates = Step(), [], [], []
+    """Share of the best matrix product, and the surroundings' share of the step.
+
+    share_of_matrix_product: median over pairs of the step's rate over the best product's, measured one after the other.
+    fastest_over_fastest: the fastest step of the run over the fastest product of the run.
+    """
+    step, rates, products, surroundings = Step(), [], [], []
     for _ in range(2):
         step.model()
         step.around()
     for _ in range(pairs):
-        peak = best_product((1024, 2048))
+        products.append(best_product())
         counted = step.flops()
         step.number -= 1  # the same masks again, now timed
         model = cpu(step.model)
         around = cpu(step.around)
-        rates.append(peak)
-        shares.append(counted / model / peak)
+        rates.append(counted / model)
         surroundings.append(around / (model + around))
-    largest = max(*rates, best_product((4096,)))
     return {
-        "share_of_matrix_product": statistics.median(shares) * statistics.median(rates) / largest,
+        "share_of_matrix_product": statistics.median(r / p for r, p in zip(rates, products, strict=True)),
+        "fastest_over_fastest": max(rates) / max(products),
         "surroundings": statistics.median(surroundings),
-        "matrix_product_gflops": largest / 1e9,
+        "matrix_product_gflops": max(products) / 1e9,
     }
 
 
@@ -163,8 +166,8 @@ def main() -> None:
     found |= {"speedup_kept_memory": regularizer(asked.pairs)["speedup"]}
     found |= {"masks_ms": mask_sampling(), **ijepa_step(asked.pairs)}
     targets = {
-        "share_of_matrix_product": ">= 0.63", "surroundings": "<= 0.015", "masks_ms": "<= 1", "speedup": ">= 5",
-        "gradient_gap": "<= 1e-6", "memory_share": "<= 0.1",
+        "share_of_matrix_product": ">= 0.63", "fastest_over_fastest": ">= 0.63", "surroundings": "<= 0.015",
+        "masks_ms": "<= 1", "speedup": ">= 5", "gradient_gap": "<= 1e-6", "memory_share": "<= 0.1",
     }  # fmt: skip
     for name, value in found.items():
         print(f"{name:26} {value:10.4g}   {targets.get(name, '')}")
