@@ -18,7 +18,7 @@ from ...functional.distance import layer_normalized, smooth_l1
 from ...nn.attention import Initialization, initialize
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
-from ...nn.tokenize.points import PointTokenizer, coordinate_mlp
+from ...nn.tokenize.points import CoordinateWaves, PointTokenizer, coordinate_mlp
 from ...nn.trunk import Trunk
 from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Masks, Range, Terms, Tokens, gather
@@ -55,6 +55,8 @@ class Config:
     """runs drawn per cloud, or one draw for the whole batch as released"""
     init: Initialization = "released"
     """weights of std 0.02, as released, or by fan-in and fan-out, which small widths need"""
+    position: Literal["learned", "sincos"] = "learned"
+    """embedding of the coordinates: an MLP, as released, or fixed waves"""
     beta: float = 2.0
     """where smooth-L1 turns from quadratic to linear"""
     scale: Range = (0.8, 1.2)
@@ -72,13 +74,14 @@ class PointJEPA(Method):
         super().__init__()
         self.config = config
         self.tokenizer = PointTokenizer(config.width, config.groups, config.group_size, config.tokenizer)
-        self.place = coordinate_mlp(config.width)
+        place = coordinate_mlp if config.position == "learned" else CoordinateWaves
+        self.place = place(config.width)
         self.trunk = Trunk(config.width, config.depth, config.heads, eps=1e-5)
         initialize(self.trunk, config.init)
         self.teacher = EMA(self.trunk)
         self.predictor = MaskPredictor(
             config.width, config.predictor_width, config.predictor_depth, config.heads,
-            coordinate_mlp(config.predictor_width), eps=1e-5, init=config.init,
+            place(config.predictor_width), eps=1e-5, init=config.init,
         )  # fmt: skip
 
     @property

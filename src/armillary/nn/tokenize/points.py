@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...errors import ShapeError
+from ...functional.position import sincos
 from ...types import Tokens, gather
 from ..norm import BatchNorm
 
@@ -77,3 +78,18 @@ class PointTokenizer(nn.Module):
 def coordinate_mlp(width: int) -> nn.Module:
     """Learned embedding of coordinates: 3-128-width with GELU, Point-JEPA's positions."""
     return nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, width))
+
+
+class CoordinateWaves(nn.Module):
+    """Fixed sine-cosine embedding of coordinates in the unit ball: wavelengths 0.4 to 39, as loud as the tokens.
+
+    Not in the released Point-JEPA, whose learned positions can grow until a target is known from where it is alone.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+    def forward(self, pos: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B D"]:
+        """See `functional.position.sincos`; `width` is a multiple of 6."""
+        return 0.4 * sincos(16 * pos, self.width, base=100.0)
