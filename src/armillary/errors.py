@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -24,6 +25,30 @@ class CheckpointError(ValueError):
 
 class CollapseError(ValueError):
     """Training stopped because its numbers became non-finite or its representations collapsed."""
+
+
+def require(low: float, high: float, **given: float | tuple[float, ...]) -> None:
+    """Check that settings, and both ends of those that are ranges, lie in [low, high].
+
+    Raises:
+        ConfigError: some do not, or are no numbers; it names them all.
+    """
+    values = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
+    wrong = [f"{name} is {given[name]}" for name, ends in values.items() if not all(low <= x <= high for x in ends)]
+    if wrong:
+        allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ConfigError(f"{', '.join(wrong)}; {allowed} is allowed")
+
+
+def ascending(**given: tuple[float, float]) -> None:
+    """Check that ranges begin with their lower end.
+
+    Raises:
+        ConfigError: some do not.
+    """
+    wrong = [f"{name} is {value}" for name, value in given.items() if not value[0] <= value[1]]
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)}; the lower end comes first")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

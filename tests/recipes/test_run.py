@@ -86,8 +86,8 @@ def test_unknown_fields_and_wrong_types_are_refused_by_name(values: dict, found:
 
 
 def test_what_the_file_cannot_hold_is_refused_when_it_is_written(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"optim\.lr"):
-        runs.save(tmp_path, replace(small(), optim=Optim(lr=float("inf"))), "small")
+    with pytest.raises(ConfigError, match=r"probe\.temperature"):
+        runs.save(tmp_path, replace(small(), probe=runs.Probe(temperature=float("inf"))), "small")
     assert not list(tmp_path.iterdir())
 
 

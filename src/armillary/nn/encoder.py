@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require
 from ..functional.position import grid, resized_table, sincos
 from ..types import Tokens
 from .attention import Initialization, initialize
@@ -51,6 +52,9 @@ class ViT:
         return self.image // self.patch
 
     def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("image", "patch", "width", "depth", "heads", "channels")}
+        require(1, math.inf, **sizes)
+        require(0, math.inf, mlp_ratio=self.mlp_ratio, norm_eps=self.norm_eps)
         if self.image % self.patch:
             raise ConfigError(
                 f"image {self.image} is not a multiple of patch {self.patch}: choose another image or patch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,10 +50,15 @@ class Optim:
                 "steps whose sum is at most 1, stretch is 1 or more"
             )
         rates = (self.lr, self.start_lr, self.final_lr, self.weight_decay, self.final_weight_decay, self.clip)
-        if min(rates) < 0 or self.eps <= 0 or not all(0 <= beta < 1 for beta in self.betas):
+        if (
+            not all(map(math.isfinite, rates))
+            or min(rates) < 0
+            or self.eps <= 0
+            or not all(0 <= beta < 1 for beta in self.betas)
+        ):
             raise ConfigError(
                 f"lr, start_lr, final_lr, weight_decay, final_weight_decay, clip are {rates}, eps {self.eps}, betas "
-                f"{self.betas}: rates are 0 or more, eps above 0, betas from 0 to below 1"
+                f"{self.betas}: rates are finite and 0 or more, eps above 0, betas from 0 to below 1"
             )
 
     def rate(self, step: int, steps: int) -> float:

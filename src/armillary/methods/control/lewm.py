@@ -7,6 +7,7 @@ With `rollout` > 1 the predictor is also fed its own predictions; the paper stop
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...contracts import Method
-from ...errors import ShapeError
+from ...errors import ShapeError, require
 from ...functional.distance import squared
 from ...functional.regularize import sigreg, unit_directions
 from ...nn.encoder import ConvNet, Encoder, ViT, encoder
@@ -60,6 +61,13 @@ class Config:
     knots: int = 17
     """points at which characteristic functions are compared"""
 
+    def __post_init__(self) -> None:
+        names = ("width", "action", "action_width", "history", "rollout", "depth", "heads", "head_width", "hidden")
+        require(1, math.inf, directions=self.directions, **{name: getattr(self, name) for name in names})
+        require(2, math.inf, knots=self.knots)
+        require(0, 1, dropout=self.dropout)
+        require(0, math.inf, sigreg_weight=self.sigreg_weight)
+
 
 class LeWM(Method):
     """World model with a causal predictor conditioned on actions; keeps the `Dynamics` contract."""
@@ -88,7 +96,16 @@ class LeWM(Method):
         return self.project(self.encoder.vector(image.flatten(0, 1))).unflatten(0, image.shape[:2])
 
     def predict(self, z: Float[Tensor, "B T D"], action: Float[Tensor, "B T A"]) -> Float[Tensor, "B T D"]:
-        """z[t+1] from z[<=t] and a[<=t] for every t at once; T <= history."""
+        """z[t+1] from z[<=t] and a[<=t] for every t at once; T <= history.
+
+        Raises:
+            ShapeError: actions have another width than the method was built for.
+        """
+        if action.shape[-1] != self.config.action:
+            raise ShapeError(
+                f"actions of a macro-step are {action.shape[-1]} numbers, the method was built for "
+                f"{self.config.action}: set method.action to the action's dimensions times data.frame_skip"
+            )
         return self.project_prediction(self.predictor(z, self.embed_action(action)))
 
     def unrolled(

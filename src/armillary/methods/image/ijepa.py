@@ -6,6 +6,7 @@ energy   smooth-L1(g(z, where), y)               collapse prevention: the teache
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
+from ...errors import ShapeError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
@@ -55,6 +57,14 @@ class Config:
     momentum: Range = (0.996, 1.0)
     """EMA momentum of the teacher at the first step and at the end of the schedule"""
 
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("predictor_width", "predictor_depth", "predictor_heads")}
+        require(1, math.inf, targets=self.targets, **sizes)
+        scales = {name: getattr(self, name) for name in ("target_scale", "context_scale", "crop_scale")}
+        require(0, 1, flip=self.flip, min_context=self.min_context, momentum=self.momentum, **scales)
+        require(0.01, 100, target_aspect=self.target_aspect)
+        ascending(target_aspect=self.target_aspect, **scales)
+
 
 class IJEPA(Method):
     """Image JEPA: context encoder, teacher and mask predictor on image patches."""
@@ -76,12 +86,17 @@ class IJEPA(Method):
 
     def masks(self, batch: Batch, random: Random) -> Masks:
         """Context and target blocks of each image."""
-        c, side = self.config, self.config.encoder.side
+        c, side, size = self.config, self.config.encoder.side, batch["image"].shape[-2:]
+        if tuple(size) != (c.encoder.image,) * 2:
+            raise ShapeError(
+                f"images are {size[0]}x{size[1]} pixels, masks are drawn for {c.encoder.image}x{c.encoder.image}: set "
+                f"data.size to {c.encoder.image}, or method.encoder.image to {size[0]}"
+            )
         if c.masks == "unbiased":
             return blocks(
                 side, side, random, c.targets, c.target_scale, c.target_aspect, c.context_scale, c.min_context
             )
-        places = random.shared("released_blocks")
+        places = random.child(int(batch["index"][0])).shared("released_blocks")  # other ones on every rank, as released
         masks = released_blocks(
             side, side, len(batch["index"]), random.step, places, c.targets, c.target_scale, c.target_aspect,
             c.context_scale,

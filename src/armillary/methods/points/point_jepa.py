@@ -6,6 +6,7 @@ energy   smooth-L1(g(z, where), y), beta 2; the teacher averages the transformer
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
+from ...errors import ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...nn.attention import Initialization, initialize
 from ...nn.predictor import MaskPredictor
@@ -65,6 +67,14 @@ class Config:
     """turn each cloud about its second axis by a random angle"""
     momentum: Range = (0.9995, 0.99999)
     """EMA momentum of the teacher at the first step and at the end of the schedule"""
+
+    def __post_init__(self) -> None:
+        names = ("groups", "group_size", "width", "depth", "heads", "predictor_width", "predictor_depth", "targets")
+        require(1, math.inf, tokenizer=self.tokenizer, **{name: getattr(self, name) for name in names})
+        ratios = {name: getattr(self, name) for name in ("target_ratio", "context_ratio")}
+        require(0, 1, momentum=self.momentum, **ratios)
+        require(0, math.inf, beta=self.beta, scale=self.scale)
+        ascending(scale=self.scale, **ratios)
 
 
 class PointJEPA(Method):
