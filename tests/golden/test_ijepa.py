@@ -98,10 +98,8 @@ def test_norm_epsilons_are_those_of_the_release(released):
 
 def test_target_norm_epsilon(released):
     video, _ = golden("image-video/norm_eps_probes")
-    tokens = ROOT.parent.parent.parent / "shared" / "golden" / "image-video" / "vjepa2_tiny.safetensors"
-    if not tokens.exists():
-        pytest.skip("the input of this probe is vjepa2_tiny, which is not beside this checkout")
-    close(layer_normalized(load_file(tokens)["out/encoder_full"] * 0.01), video["out/target_layer_norm"])
+    tokens, _ = golden("image-video/vjepa2_tiny")
+    close(layer_normalized(tokens["out/encoder_full"] * 0.01), video["out/target_layer_norm"])
 
 
 def test_positions_equal_the_released_tables(released):
