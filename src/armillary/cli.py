@@ -20,7 +20,10 @@ MISTAKES = (CheckpointError, CollapseError, ConfigError, DataError, ShapeError)
 WRONG, INTERRUPTED, TERMINATED, CLOSED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
 SPACE = "free some space (`armillary doctor` shows how much there is) and continue an unfinished run with --resume"
 ACCESS = "use a folder that you may read and write, e.g. with --out"
-ADVICE = {errno.ENOSPC: SPACE, errno.EDQUOT: SPACE, errno.EACCES: ACCESS, errno.EPERM: ACCESS, errno.EROFS: ACCESS}
+NAME = "check the path"
+ADVICE = dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR), NAME)
+ADVICE |= dict.fromkeys((errno.ENOSPC, errno.EDQUOT), SPACE)
+ADVICE |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), ACCESS)
 
 
 class Terminated(BaseException):

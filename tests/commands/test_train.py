@@ -16,6 +16,7 @@ import pytest
 from armillary.cli import main
 from armillary.commands import workspace
 from armillary.errors import ConfigError
+from armillary.training.checkpoint import lock
 
 REPORT = {"recipe", "method", "seed", "commit", "machine", "verdict", "training", "diagnostics", "seconds"}
 
@@ -58,6 +59,38 @@ def test_fresh_moves_the_old_runs_aside(trained: Path, recipe: str, flags: list[
         assert (folder.with_name(f"run.{number}") / "log.jsonl").is_file()
     seeds = [json.loads((tmp_path / name / "run.json").read_text())["seed"] for name in ("run.1", "run.2", "run")]
     assert seeds == [0, 1, 2]
+
+
+def test_fresh_leaves_a_run_alone_that_is_still_written(
+    trained: Path, recipe: str, flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    folder = copy(trained, tmp_path)
+    with lock(folder):
+        assert main(["train", recipe, "--fresh", "--out", str(folder), *flags]) == 2
+    assert "is being written by process" in capsys.readouterr().err
+    assert steps(folder) == [1, 2, 3, 4, 5, 6] and not folder.with_name("run.1").exists()
+
+
+def test_a_refused_resume_changes_no_setting(trained: Path, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    folder = copy(trained, tmp_path)
+    before = (folder / "run.json").read_bytes()
+    for wrong in (["--loop.accumulate", "2"], ["--data.path", str(tmp_path / "nothing")], ["--steps", "3"]):
+        assert main(["train", recipe, "--resume", "--out", str(folder), "--steps", "8", *wrong]) == 2, wrong
+        assert (folder / "run.json").read_bytes() == before
+    assert "beyond --steps 3" in capsys.readouterr().err
+    with lock(folder):
+        assert main(["train", recipe, "--resume", "--out", str(folder), "--optim.lr", "0.5"]) == 2
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_measurements_of_older_weights_leave_the_report(trained: Path, recipe: str, tmp_path: Path):
+    folder = copy(trained, tmp_path)
+    assert main(["probe", str(folder), "--recipe=" + recipe]) == 0
+    assert json.loads((folder / "report.json").read_text())["measured"]["step"] == 6
+    assert main(["train", recipe, "--resume", "--out", str(folder), "--steps", "8"]) == 0
+    report = json.loads((folder / "report.json").read_text())
+    assert report["training"]["steps"] == 8
+    assert not {"probe", "measured"} & report.keys() and "probe" not in report["seconds"]
 
 
 def test_a_folder_with_something_else_is_left_alone(recipe: str, flags: list[str], tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from armillary.cli import main
-from armillary.commands import demo
+from armillary.commands import collect, demo, workspace
 
 TINY = [
     "--method.encoder.widths", "4", "4", "4", "--method.width", "8", "--method.hidden", "16", "--method.depth", "1",
@@ -86,6 +87,41 @@ def test_an_unfinished_demo_is_continued_and_any_other_moved_aside(tmp_path):
     assert not demo.begin(other, demo.configured(other)) and (tmp_path / "demo.1" / "run.json").exists()
     (tmp_path / "demo" / "report.json").write_text(json.dumps({"plan": {}}))
     assert not demo.begin(other, demo.configured(other)) and (tmp_path / "demo.2").exists()
+
+
+def test_a_demo_with_other_episodes_is_not_continued(folder, tmp_path):
+    asked = demo.Demo(out=tmp_path / "demo", steps=3, episodes=12, length=40)
+    run = demo.configured(asked)
+    demo.begin(asked, run)
+    shutil.copytree(folder.parent / "episodes", tmp_path / "demo" / "episodes")
+    assert demo.unfinished(asked.out, run, 12, 40)
+    assert not demo.unfinished(asked.out, run, 200, 40) and not demo.unfinished(asked.out, run, 12, 90)
+
+
+def test_a_moved_demo_reads_its_own_episodes(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "moved")
+    shutil.copytree(folder.parent / "episodes", tmp_path / "moved" / "episodes")
+    run = workspace.open_run(tmp_path / "moved")
+    dataset = workspace.open_split(run, tmp_path / "moved", "test")
+    assert Path(dataset.config.path) == tmp_path / "moved" / "episodes"
+
+
+def test_collect_says_how_to_train_on_what_it_collected():
+    given = ["--episodes", "3", "--data.path", "some where", "--fresh", "--method.action", "3", "--length=9"]
+    told = collect.following("lewm_reacher", given)
+    assert told == "armillary train lewm_reacher --data.path 'some where' --method.action 3"
+
+
+def test_the_summary_does_not_praise_a_model_that_learned_nothing():
+    plans = {"same_room": {"success": 0.4}, "other_room": {"success": 0.1}}
+    told = {"probe": {"position": {"r2": 0.3}}, "rollout": {"horizon": 4, "ratio": 10.2}, "plan": plans}
+    assert demo.summary(told).count("did not learn well") == 2
+
+
+def test_actions_of_another_width_are_explained(folder, capsys):
+    data = ["--data.path", str(folder.parent / "episodes"), "--out", str(folder.parent / "other")]
+    assert main(["train", "lewm_two_rooms", *data, *TINY, "--data.frame-skip", "2"]) == 2
+    assert "4 numbers, the method was built for 6" in capsys.readouterr().err
 
 
 @pytest.mark.slow

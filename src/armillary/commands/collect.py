@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -26,6 +27,19 @@ class Collect:
     """move a collection that is there aside, to PATH.1 or the next free number, and collect anew"""
 
 
+def following(name: str, given: list[str]) -> str:
+    """The command that trains on what was collected: with the same fields of the recipe, without the verb's own."""
+    own = {f"--{field.name.replace('_', '-')}" for field in fields(Collect)}
+    words, skip = [], False
+    for word in given:
+        flag = word.partition("=")[0].replace("_", "-")
+        if word.startswith("--"):
+            skip = flag in own
+        if not skip:
+            words.append(word)
+    return shlex.join(["armillary", "train", name, *words])
+
+
 def main(arguments: list[str]) -> int:
     """Collect episodes of random actions: armillary collect RECIPE [--episodes N] [fields]."""
     name, rest = flags.first(arguments, "collect", "RECIPE", ABOUT)
@@ -42,5 +56,5 @@ def main(arguments: list[str]) -> int:
         screen.say(f"the old episodes are now in {workspace.set_aside(path)}")
     with Watch("collecting episodes", asked.episodes, unit="episode") as watch:
         worlds.collect(run, asked.episodes, asked.length, asked.collect_seed, lambda _, done, __: watch.at(done))
-    screen.say(f"{asked.episodes} episodes of {asked.length + 1} frames in {path}; next: armillary train {name}")
+    screen.say(f"{asked.episodes} episodes of {asked.length + 1} frames in {path}; next: {following(name, rest)}")
     return 0

@@ -13,7 +13,7 @@ from ..errors import CheckpointError, ConfigError
 from ..recipes import run as runs
 from ..recipes.run import Json, Run
 from ..report import page, pictures
-from ..training.checkpoint import checkpoints
+from ..training.checkpoint import checkpoints, lock
 from . import flags, plan, probe, screen, train, workspace, worlds
 from .progress import Watch
 
@@ -21,6 +21,7 @@ ABOUT = (
     "Learn a world model of Two Rooms from pixels, see that it did not collapse, and plan with it. Minutes on a CPU."
 )
 RECIPE = "lewm_two_rooms"
+LEARNED = 0.8  # share that is explained from which on the summary calls a thing learned
 Tree = dict[str, Any]  # of numbers, texts, lists and trees: what JSON holds
 
 
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
         watch.at(workspace.last_step(asked.out) if resume else 0, "reading the episodes")
     outcome = train.trained(run, asked.out, resume and bool(checkpoints(asked.out)), torch.device("cpu"))
     if outcome.stopped:
-        screen.say(f"stopped by {outcome.stopped}; `armillary demo` continues")
+        screen.say(f"stopped by {outcome.stopped}; the same command continues")
         return 130 if outcome.stopped == "SIGINT" else 143
     workspace.add_to_report(asked.out, train.training_part(outcome))
     measure(run, asked.out)
@@ -73,7 +74,7 @@ def begin(asked: Demo, run: Run) -> bool:
     """Make the run folder, moving aside what is there; returns whether an unfinished demo is continued instead."""
     folder = asked.out
     if workspace.occupied(folder):
-        if not asked.fresh and unfinished(folder, run):
+        if not asked.fresh and unfinished(folder, run, asked.episodes, asked.length):
             screen.say(f"continuing the demo in {folder}")
             return True
         screen.say(f"the old demo is now {workspace.set_aside(folder)}")
@@ -81,10 +82,11 @@ def begin(asked: Demo, run: Run) -> bool:
     return False
 
 
-def unfinished(folder: Path, run: Run) -> bool:
+def unfinished(folder: Path, run: Run, episodes: int, length: int) -> bool:
     """Whether the folder holds a demo with these settings that has not planned yet."""
     try:
-        return "plan" not in workspace.report(folder) and workspace.open_run(folder) == run
+        same = workspace.open_run(folder) == run and worlds.collected(Path(run.data.path)) in (None, (episodes, length))
+        return same and "plan" not in workspace.report(folder)
     except (CheckpointError, ConfigError):  # damaged, or of another version: not to be continued
         return False
 
@@ -94,7 +96,7 @@ def collect(asked: Demo, run: Run) -> None:
     if (Path(run.data.path) / "index.json").exists():
         return
     begun = time.perf_counter()
-    with Watch("collecting episodes", asked.episodes, unit="episode") as watch:
+    with lock(asked.out), Watch("collecting episodes", asked.episodes, unit="episode") as watch:
         worlds.collect(run, asked.episodes, asked.length, run.seed, lambda _, done, __: watch.at(done))
     workspace.add_to_report(asked.out, {"seconds": {"collect": time.perf_counter() - begun}})
 
@@ -125,9 +127,12 @@ def part(tree: Json, *names: str) -> Tree:
 def summary(told: Json) -> str:
     """What was learned, in one sentence."""
     position, rolled, plans = part(told, "probe", "position"), part(told, "rollout"), part(told, "plan")
+    where = "learned" if position["r2"] >= LEARNED else "did not learn well"
+    how = "learned" if rolled["ratio"] <= 1 - LEARNED else "did not learn well"
     return (
-        f"From pixels and actions alone the model learned where the dot is (R² {position['r2']:.3f}) and how actions "
-        f"move it (error after {rolled['horizon']} macro-steps {rolled['ratio']:.2f} of standing still), and reached "
+        f"From pixels and actions alone the model {where} where the dot is (R² {position['r2']:.3f}), {how} how "
+        f"actions move it (error after {rolled['horizon']} macro-steps {rolled['ratio']:.2f} of standing still), and "
+        "reached "
         f"{100 * plans['same_room']['success']:.0f} % of the goals in the same room and "
         f"{100 * plans['other_room']['success']:.0f} % of those through the door."
     )
@@ -138,7 +143,11 @@ def show(told: Json, path: Path) -> None:
     position, rolled = part(told, "probe", "position"), part(told, "rollout")
     rows = [
         ("representation", str(told.get("verdict", ""))),
-        ("position probe, R²", f"{position['r2']:.4f} (untrained encoder {position['untrained_r2']:.2f})"),
+        (
+            "position probe, R²",
+            f"{position['r2']:.4f} (untrained encoder {position['untrained_r2']:.2f}, raw pixels "
+            f"{position['raw_r2']:.4f})",
+        ),
         (f"error after {rolled['horizon']} macro-steps", f"{rolled['ratio']:.3f} of copying the last latent"),
         ("time", screen.duration(part(told, "seconds")["total"])),
     ]

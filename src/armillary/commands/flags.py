@@ -68,5 +68,8 @@ def parse_with_run(
 
 def value(arguments: list[str], flag: str) -> str:
     """What follows a flag that must be known before the others can be read; "" where it is not given."""
+    joined = [word.partition("=")[2] for word in arguments if word.startswith(f"{flag}=")]
+    if joined:
+        return joined[-1]
     at = arguments.index(flag) + 1 if flag in arguments else len(arguments)
     return arguments[at] if at < len(arguments) else ""

@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> int:
     begun = time.perf_counter()
     with screen.err.status("probing the representation, the untrained encoder and the raw input"):
         parts = probed(run, folder)
-    workspace.add_to_report(folder, {"probe": parts, "seconds": {"probe": time.perf_counter() - begun}})
+    of = {"step": workspace.last_step(folder), "data": run.data.path}
+    workspace.add_to_report(folder, {"probe": parts, "measured": of, "seconds": {"probe": time.perf_counter() - begun}})
     path = page.write(folder)
     if asked.json:
         screen.as_json({"probe": parts})

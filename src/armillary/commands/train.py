@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,10 @@ def main(arguments: list[str]) -> int:
         elif rank() == 0:
             begin(reference, run, folder, asked.fresh)
         barrier()
-        outcome = trained(run, folder, asked.resume, device)
+        # What is resumed keeps its settings in run.json until training goes on with the new ones.
+        keep = asked.resume and rank() == 0
+        save = (lambda: runs.save(folder, run, reference.name, reference.sha256)) if keep else None
+        outcome = trained(run, folder, asked.resume, device, save)
         if rank() == 0:
             finish(reference, run, folder, outcome)
     return 128 + signal.Signals[outcome.stopped] if outcome.stopped else 0
@@ -93,13 +97,16 @@ def continued(reference: Reference, folder: Path, rest: list[str]) -> Run:
             f"{folder} was trained with another {' and '.join(changed)}; leave these flags away to continue it, or "
             "start anew with --fresh or --out"
         )
-    if run != stored and rank() == 0:
-        runs.save(folder, run, reference.name, reference.sha256)
+    done = workspace.last_step(folder)
+    if run.steps < min(done, stored.steps):
+        raise ConfigError(f"{folder} is at step {done:,}, beyond --steps {run.steps:,}; give more steps, or none")
     return run
 
 
-def trained(run: Run, folder: Path, resume: bool, device: torch.device) -> Outcome:
-    """Open the data, build the method and train it, with progress on rank 0."""
+def trained(
+    run: Run, folder: Path, resume: bool, device: torch.device, began: Callable[[], None] | None = None
+) -> Outcome:
+    """Open the data, build the method and train it, with progress on rank 0; `began` is called once it goes well."""
     keep_memory()
     if resume and (folder / "statistics.json").is_file():
         dataset = workspace.open_split(run, folder, "train")
@@ -109,11 +116,23 @@ def trained(run: Run, folder: Path, resume: bool, device: torch.device) -> Outco
             workspace.save_statistics(dataset, folder)
     method = build(run.method, run.seed).to(device)
     done = workspace.last_step(folder) if resume else 0
+    left = [began] if began else []
     with Watch("training", run.steps, done, shown=rank() == 0) as watch:
-        return fit(
-            method, dataset, run.steps, run.batch, run.optim, run.loop, run.seed, folder, resume,
-            on_log=lambda row: watch.at(int(str(row["step"])), note(row)),
+
+        def told(row: Row) -> None:
+            while left:
+                left.pop()()
+            watch.at(int(str(row["step"])), note(row))
+
+        outcome = fit(
+            method, dataset, run.steps, run.batch, run.optim, run.loop, run.seed, folder, resume, on_log=told
         )  # fmt: skip
+    while left:  # stopped before the first row
+        left.pop()()
+    if rank() == 0:
+        bad = getattr(dataset, "bad", {})
+        workspace.add_to_report(folder, {"data": {"rows": len(dataset), "unreadable": len(bad), "bad": bad}})
+    return outcome
 
 
 def note(row: Row) -> str:

@@ -8,7 +8,9 @@ import importlib.util
 import json
 import logging
 import math
+import os
 import sys
+import traceback
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,8 +25,12 @@ from ..data.statistics import Statistics
 from ..errors import CheckpointError, ConfigError, suggest
 from ..recipes import run as runs
 from ..recipes.run import Json, Run
+from ..training.checkpoint import lock
 
 log = logging.getLogger("armillary.commands")
+
+MEASURED = ("probe", "measured", "rollout", "plan", "summary")  # parts of report.json that belong to certain weights
+FAULTS = (ImportError, NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,13 @@ def _outside(path: Path, function: str) -> Reference:
             "whose annotation says `-> Run`"
         )
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    run = getattr(_module(path, sha256), function)()
+    module = _module(path, sha256)
+    try:
+        run = getattr(module, function)()
+    except ConfigError:
+        raise
+    except FAULTS as error:
+        raise _faulty(path, error) from error
     if not isinstance(run, Run):
         raise ConfigError(f"{path}:{function} returned {type(run).__name__}; it must return armillary.Run")
     folder = path.stem if function == "recipe" else f"{path.stem}-{function}"
@@ -86,9 +98,18 @@ def _module(path: Path, sha256: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     with ExitStack() as undo:
         undo.callback(sys.modules.pop, name)  # half a module must not be found by the next caller
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except FAULTS as error:
+            raise _faulty(path, error) from error
         undo.pop_all()
     return module
+
+
+def _faulty(path: Path, error: Exception) -> ConfigError:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f"{path}, line {lines[-1]}" if lines else str(path)
+    return ConfigError(f"{where}: {type(error).__name__}: {error}; correct the file (--traceback shows more)")
 
 
 def open_run(folder: Path, recipe: str = "") -> Run:
@@ -155,16 +176,25 @@ def save_statistics(dataset: Dataset, folder: Path) -> None:
 
 def open_split(run: Run, folder: Path, split: str, **changes: int) -> Dataset:
     """A split of a run's data, normalized as in training; `changes` replace fields of its configuration."""
-    dataset = open_data(replace(run.data, **changes), split)
+    data = replace(run.data, **changes)
+    if (folder / "episodes" / "index.json").is_file():  # a demo's own, also after its folder was moved
+        data = replace(data, path=str(folder / "episodes"))
+    dataset = open_data(data, split)
     if isinstance(dataset, EpisodeDataset):
         dataset.statistics = Statistics.load(folder / "statistics.json")
     return dataset
 
 
 def set_aside(folder: Path) -> Path:
-    """Move a run folder to the first free name among folder.1, folder.2, ...; returns that name."""
+    """Move a folder to the first free name among folder.1, folder.2, ...; returns that name.
+
+    Raises:
+        CheckpointError: another process writes in it.
+    """
+    folder = Path(os.path.normpath(Path.cwd() / folder))  # "." has no name
     target = next(p for n in count(1) if not (p := folder.with_name(f"{folder.name}.{n}")).exists())
-    folder.rename(target)
+    with lock(folder):
+        folder.rename(target)
     return target
 
 
@@ -200,15 +230,18 @@ def report(folder: Path) -> Json:
 def add_to_report(folder: Path, parts: Json) -> Json:
     """Put `parts` into report.json in place of what it said of them, and return all that it says now.
 
-    `seconds` are merged and summed. Numbers that are not finite become null.
+    `seconds` are merged and summed. Numbers that are not finite become null. With a new training goes what was
+    measured of the weights before it.
     """
     told, before = runs.read(folder), report(folder)
     tree = {name: told.get(name, "") for name in ("recipe", "method", "seed", "commit", "machine")}
+    stale = MEASURED if "training" in parts else ()
+    before = {name: value for name, value in before.items() if name not in stale}
     tree |= before | {name: _plain(value) for name, value in parts.items()}
     seconds: dict[str, float] = {}
     for part in (before.get("seconds"), parts.get("seconds")):
         seconds |= part if isinstance(part, dict) else {}
-    seconds.pop("total", None)
+    seconds = {name: spent for name, spent in seconds.items() if name not in ("total", *stale)}
     tree["seconds"] = {**seconds, "total": float(sum(seconds.values()))}
     runs.write_json(folder / "report.json", tree)
     return tree

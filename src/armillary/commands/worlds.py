@@ -13,6 +13,7 @@ from torch import Tensor
 from ..contracts import Dynamics, Energy, Method
 from ..data.episodes import EpisodeDataset, Episodes, EpisodeWriter
 from ..data.statistics import Statistics
+from ..data.store import open_columns
 from ..envs.tasks import Tasks, World
 from ..errors import ConfigError
 from ..functional.statistics import bootstrap, mean_interval, paired_success
@@ -63,6 +64,14 @@ def collect(run: Run, episodes: int, steps: int, seed: int, tell: Tell = silent)
                 states.append(seen["state"])
             writer.append({"image": torch.stack(frames, 1), "action": actions, "state": torch.stack(states, 1)})
             tell("collecting episodes", first + count, episodes)
+
+
+def collected(path: Path) -> tuple[int, int] | None:
+    """Episodes in a store and actions in each, None where nothing was collected yet."""
+    if not (path / "index.json").is_file():
+        return None
+    lengths = open_columns(path)[0].lengths
+    return len(lengths), int(lengths.max()) - 1
 
 
 def rollout_part(method: Method, dataset: EpisodeDataset, horizon: int = 8, windows: int = 512) -> Json:

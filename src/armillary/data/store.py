@@ -211,7 +211,7 @@ def open_columns(folder: Path) -> tuple[Index, dict[str, np.ndarray]]:
     if not path.is_file():
         unfinished = folder.is_dir() and any(folder.glob("*.npy*"))
         cause = "an interrupted collection lies there: collect again"
-        why = cause if unfinished else "set data.path to a folder that EpisodeWriter wrote"
+        why = cause if unfinished else "set data.path to a folder of episodes; `armillary collect RECIPE` makes one"
         raise DataError(f"there is no finished episode store in {str(folder)!r}; {why}")
     try:
         held = json.loads(path.read_text())
