@@ -130,7 +130,7 @@ def summary(told: Json) -> str:
     where = "learned" if position["r2"] >= LEARNED else "did not learn well"
     how = "learned" if rolled["ratio"] <= 1 - LEARNED else "did not learn well"
     return (
-        f"From pixels and actions alone the model {where} where the dot is (R² {position['r2']:.3f}), {how} how "
+        f"From pixels and actions alone the model {where} where the dot is (R² {position['r2']:.4f}), {how} how "
         f"actions move it (error after {rolled['horizon']} macro-steps {rolled['ratio']:.2f} of standing still), and "
         "reached "
         f"{100 * plans['same_room']['success']:.0f} % of the goals in the same room and "
