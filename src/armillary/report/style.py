@@ -85,7 +85,7 @@ thead th{color:var(--quiet);font-size:13px;padding-top:0;padding-bottom:8px;whit
 tbody th{min-width:10em}
 .value{font-size:18px;font-weight:650;line-height:1.2;white-space:nowrap}
 .range{color:var(--quiet);white-space:nowrap}
-.beside{display:grid;grid-template-columns:8.6em 4.9em auto;gap:2px 12px;justify-content:start}
+.beside{display:grid;grid-template-columns:9.6em 4.6em auto;gap:2px 12px;justify-content:start}
 .beside .range{font-size:14px}
 .quiet{color:var(--quiet)}
 .small{font-size:13px;line-height:1.45}
