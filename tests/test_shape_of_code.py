@@ -38,7 +38,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 FORBIDDEN = {"torchvision", "torchaudio", "torchcodec", "timm", "lightning", "pytorch_lightning", "hydra", "omegaconf",
              "librosa", "decord", "pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}  # fmt: skip
-OPTIONAL = {"pyarrow", "h5py", "mujoco", "dm_control", "pygame", "tensorboard", "torch.utils.tensorboard"}
+OPTIONAL = {"pyarrow", "mujoco", "dm_control", "pygame", "tensorboard", "torch.utils.tensorboard"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_LOOP = 400, 60, 200
 

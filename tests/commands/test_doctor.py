@@ -36,7 +36,7 @@ def test_an_absent_package_is_not_broken():
 
 
 def test_everything_that_is_asked_is_told(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(doctor, "OPTIONAL", {"h5py": ("h5py", "data")})
+    monkeypatch.setattr(doctor, "OPTIONAL", {"pyarrow": ("pyarrow", "data")})
     assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["versions"]["torch"] and found["machine"]["threads"] >= 1 and "bf16_cpu" in found["machine"]

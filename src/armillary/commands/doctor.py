@@ -26,7 +26,6 @@ from . import screen
 CORE = ("torch", "numpy", "pydantic", "tyro", "rich", "safetensors", "pillow", "matplotlib", "gymnasium", "jaxtyping")
 OPTIONAL = {  # what is imported: (distribution, the extra that brings it; "" for packages that others bring)
     "pyarrow": ("pyarrow", "data"),
-    "h5py": ("h5py", "data"),
     "pygame": ("pygame-ce", "envs"),
     "mujoco": ("mujoco", "envs"),
     "dm_control": ("dm-control", "envs"),
