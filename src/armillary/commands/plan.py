@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
     _, planning = worlds.of_world(run)
     changed = {k: v for k, v in (("goals", asked.goals), ("budget", asked.budget)) if v}
     run = replace(run, planning=replace(planning, **changed))
+    workspace.add_to_report(folder, {})  # a folder that cannot be written shows before minutes of work, not after
     parts = planned(run, folder)
     page.write(folder)
     if asked.json:

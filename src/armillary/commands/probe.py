@@ -46,6 +46,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(name)
     run = workspace.open_run(folder, flags.value(rest, "--recipe"))
     asked, run = flags.parse_with_run(Probing(), run, rest, "probe RUN", ABOUT, parts=("data", "probe"))
+    workspace.add_to_report(folder, {})  # a folder that cannot be written shows before minutes of work, not after
     begun = time.perf_counter()
     with screen.err.status("probing the representation, the untrained encoder and the raw input"):
         parts = probed(run, folder)
