@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny world model, collected and trained through the command line."""
     place = tmp_path_factory.mktemp("worlds")
     data = ["--data.path", str(place / "episodes")]
-    assert main(["collect", "lewm_two_rooms", "--episodes", "12", "--length", "40", *data]) == 0
+    assert main(["collect", "lewm_two_rooms", "--episodes", "30", "--length", "40", *data]) == 0
     assert main(["train", "lewm_two_rooms", "--out", str(place / "run"), *data, *TINY]) == 0
     return place / "run"
 
@@ -90,12 +90,12 @@ def test_an_unfinished_demo_is_continued_and_any_other_moved_aside(tmp_path):
 
 
 def test_a_demo_with_other_episodes_is_not_continued(folder, tmp_path):
-    asked = demo.Demo(out=tmp_path / "demo", steps=3, episodes=12, length=40)
+    asked = demo.Demo(out=tmp_path / "demo", steps=3, episodes=30, length=40)
     run = demo.configured(asked)
     demo.begin(asked, run)
     shutil.copytree(folder.parent / "episodes", tmp_path / "demo" / "episodes")
-    assert demo.unfinished(asked.out, run, 12, 40)
-    assert not demo.unfinished(asked.out, run, 200, 40) and not demo.unfinished(asked.out, run, 12, 90)
+    assert demo.unfinished(asked.out, run, 30, 40)
+    assert not demo.unfinished(asked.out, run, 200, 40) and not demo.unfinished(asked.out, run, 30, 90)
 
 
 def test_a_moved_demo_reads_its_own_episodes(folder, tmp_path):

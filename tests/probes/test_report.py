@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
-from armillary.errors import ShapeError
+from armillary.errors import DataError, ShapeError
 from armillary.probes.knn import knn
 from armillary.probes.linear import linear
-from armillary.probes.report import paired
+from armillary.probes.report import paired, scored
 from armillary.probes.ridge import ridge
+from armillary.randomness import numbered
 
 from .conftest import clusters, features
 
@@ -52,3 +53,11 @@ def test_a_report_becomes_json_with_all_settings():
     told = json.loads(json.dumps(row))
     assert told["settings"]["validation"] and told["train"] == 100 and told["test"] == 50
     assert told["interval"][0] <= told["score"] <= told["interval"][1] and "rows" not in told
+
+
+def test_one_episode_gives_no_interval_and_few_are_called_so(caplog: pytest.LogCaptureFixture):
+    rows = numbered(40).uniform("rows", 1)[:, 0]
+    with pytest.raises(DataError, match="one episode"):
+        scored(rows, torch.zeros(40, dtype=torch.int64))
+    scored(rows, torch.arange(40) % 3)
+    assert "3 test episodes only" in caplog.text

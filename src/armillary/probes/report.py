@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from ..errors import DataError, ShapeError
 from ..functional.statistics import bootstrap, paired_success, wilson
 from .extract import Features
 
+log = logging.getLogger("armillary.probes")
+
+FEW = 5  # groups below which an interval is called too narrow
 Rows = Bool[Tensor, " n"] | Float[Tensor, " n"]
 
 
@@ -83,8 +87,18 @@ def paired(first: Report, second: Report, seed: int = 0) -> tuple[float, float]:
 
 
 def _resampled(values: Float[Tensor, " n"], group: Int64[Tensor, " n"], seed: int) -> list[float]:
-    """Bootstrap interval of the mean of values, whole groups drawn: the frames of an episode are not independent."""
+    """Bootstrap interval of the mean of values, whole groups drawn: the frames of an episode are not independent.
+
+    Raises:
+        DataError: one group only, which says nothing of how groups differ.
+    """
     places, counts = group.unique(return_inverse=True, return_counts=True)[1:]
+    if len(counts) < 2:
+        raise DataError(
+            "all test rows are of one episode, which gives no interval: collect more episodes, or raise data.test_share"
+        )
+    if len(counts) < FEW:
+        log.warning("intervals come from %d test episodes only and are too narrow: collect more", len(counts))
     totals = values.new_zeros(len(counts)).index_add_(0, places, values)
     return bootstrap(lambda drawn: totals[drawn].sum() / counts[drawn].sum(), len(counts), seed=seed)
 
