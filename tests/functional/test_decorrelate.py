@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
 
 from armillary.errors import ShapeError
 from armillary.functional.decorrelate import barlow_twins, covariance, cross_correlation, off_diagonal, variance_hinge
@@ -51,3 +55,32 @@ def test_barlow_twins_vanishes_for_equal_white_views_and_is_symmetric():
 def test_one_row_is_refused():
     with pytest.raises(ShapeError, match="at least 2 rows"):
         covariance(torch.zeros(1, 3))
+
+
+def terms(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    spread = covariance(one)
+    return variance_hinge(spread, 2.0) + off_diagonal(spread) + barlow_twins(cross_correlation(one, two))
+
+
+def rows(rank: int, ranks: int) -> list[torch.Tensor]:
+    """Two views of this rank's share of 12 rows."""
+    return [numbered(12, seed).normal("z", 5).chunk(ranks)[rank].clone().requires_grad_() for seed in (0, 1)]
+
+
+def shared(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    views = rows(rank, 2)
+    value = terms(*views)
+    value.backward()
+    torch.save([value.detach(), views[0].grad / 2], f"{folder}/{rank}.pt")  # averaged, as data-parallel training does
+    dist.destroy_process_group()
+
+
+def test_two_processes_give_the_terms_and_gradients_of_one(tmp_path: Path):
+    processes.spawn(shared, (str(tmp_path),), nprocs=2)
+    views = rows(0, 1)
+    value = terms(*views)
+    value.backward()
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+    assert all(torch.allclose(other, value, rtol=1e-5) for other, _ in found)
+    assert torch.allclose(torch.cat([gradient for _, gradient in found]), views[0].grad, atol=1e-5)
