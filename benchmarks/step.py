@@ -87,7 +87,8 @@ def ijepa_step(pairs: int) -> dict[str, float]:
     """Share of the best matrix product, and the surroundings' share of the step.
 
     share_of_matrix_product: median over pairs of the step's rate over the best product's, measured one after the other.
-    fastest_over_fastest: the fastest step of the run over the fastest product of the run.
+    typical_over_fastest: the median step over the fastest product of the run: the strictest reading, to which noise of
+    a shared machine counts as slowness. fastest_over_fastest: the fastest step over that product.
     """
     step, rates, products, surroundings = Step(), [], [], []
     for _ in range(2):
@@ -103,6 +104,7 @@ def ijepa_step(pairs: int) -> dict[str, float]:
         surroundings.append(around / (model + around))
     return {
         "share_of_matrix_product": statistics.median(r / p for r, p in zip(rates, products, strict=True)),
+        "typical_over_fastest": statistics.median(rates) / max(products),
         "fastest_over_fastest": max(rates) / max(products),
         "surroundings": statistics.median(surroundings),
         "matrix_product_gflops": max(products) / 1e9,
@@ -166,8 +168,9 @@ def main() -> None:
     found |= {"speedup_kept_memory": regularizer(asked.pairs)["speedup"]}
     found |= {"masks_ms": mask_sampling(), **ijepa_step(asked.pairs)}
     targets = {
-        "share_of_matrix_product": ">= 0.63", "fastest_over_fastest": ">= 0.63", "surroundings": "<= 0.015",
-        "masks_ms": "<= 1", "speedup": ">= 5", "gradient_gap": "<= 1e-6", "memory_share": "<= 0.1",
+        "share_of_matrix_product": ">= 0.63", "typical_over_fastest": ">= 0.63", "fastest_over_fastest": ">= 0.63",
+        "surroundings": "<= 0.015", "masks_ms": "<= 1", "speedup": ">= 5", "gradient_gap": "<= 1e-6",
+        "memory_share": "<= 0.1",
     }  # fmt: skip
     for name, value in found.items():
         print(f"{name:26} {value:10.4g}   {targets.get(name, '')}")
