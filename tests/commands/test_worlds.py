@@ -95,6 +95,9 @@ def test_a_demo_with_other_episodes_is_not_continued(folder, tmp_path):
     demo.begin(asked, run)
     shutil.copytree(folder.parent / "episodes", tmp_path / "demo" / "episodes")
     assert demo.unfinished(asked.out, run, 30, 40)
+    (tmp_path / "demo" / "episodes" / "index.json").write_text("{")
+    assert not demo.unfinished(asked.out, run, 30, 40)  # damaged: moved aside, not a way into an endless error
+    shutil.copy(folder.parent / "episodes" / "index.json", tmp_path / "demo" / "episodes")
     assert not demo.unfinished(asked.out, run, 200, 40) and not demo.unfinished(asked.out, run, 30, 90)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, DataError
 from ..recipes import run as runs
 from ..recipes.run import Json, Run
 from ..report import page, pictures
@@ -87,7 +87,7 @@ def unfinished(folder: Path, run: Run, episodes: int, length: int) -> bool:
     try:
         same = workspace.open_run(folder) == run and worlds.collected(Path(run.data.path)) in (None, (episodes, length))
         return same and "plan" not in workspace.report(folder)
-    except (CheckpointError, ConfigError):  # damaged, or of another version: not to be continued
+    except (CheckpointError, ConfigError, DataError):  # damaged, or of another version: not to be continued
         return False
 
 
