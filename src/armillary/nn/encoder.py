@@ -1,4 +1,4 @@
-"""Encoders of images: a vision transformer on patches, or a small convolutional network; `encoder` builds them."""
+"""Encoders of images: a vision transformer, a residual network or a small convolutional one; `encoder` builds them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..functional.position import grid, resized_table, sincos
 from ..types import Tokens
 from .attention import Initialization, initialize
 from .convnet import ConvNet, ConvNetwork
+from .resnet import ResidualNetwork, ResNet
 from .tokenize.image import PatchTokenizer
 from .trunk import Trunk
 
@@ -113,9 +114,12 @@ class VisionTransformer(nn.Module):
         return Tokens(torch.cat([first, tokens.x], 1), torch.cat([tokens.pos[:, :1], tokens.pos], 1))
 
 
-Encoder = ViT | ConvNet  # the choices of a method that takes either
+Encoder = ViT | ResNet | ConvNet  # the choices of a method that takes any
+Network = VisionTransformer | ResidualNetwork | ConvNetwork
 
 
-def encoder(config: ViT | ConvNet) -> VisionTransformer | ConvNetwork:
+def encoder(config: Encoder) -> Network:
     """The network that a configuration of sizes describes."""
-    return VisionTransformer(config) if isinstance(config, ViT) else ConvNetwork(config)
+    if isinstance(config, ViT):
+        return VisionTransformer(config)
+    return ResidualNetwork(config) if isinstance(config, ResNet) else ConvNetwork(config)

@@ -8,6 +8,7 @@ from ..data.formats.images import Images
 from ..methods.image import ijepa
 from ..methods.rivals import supervised
 from ..nn.encoder import ViT
+from ..nn.resnet import ResNet
 from ..training.loop import Loop
 from ..training.optim import Optim
 from .run import Run
@@ -15,6 +16,7 @@ from .run import Run
 CIFAR = Images(path="data/cifar10", size=32, mean=(0.491, 0.482, 0.447), std=(0.247, 0.243, 0.262))
 IMAGENET = Images(path="data/imagenet", size=256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 SMALL = ViT(image=32, patch=4, width=96, depth=4, heads=3, init="xavier")
+SMALL_RESNET = ResNet(image=32, base=16)
 
 
 def ijepa_cifar10() -> Run:

@@ -42,8 +42,7 @@ class Supervised(Method):
         super().__init__()
         self.config = config
         self.encoder = encoder(config.encoder)
-        width = config.encoder.width if isinstance(config.encoder, ViT) else config.encoder.widths[-1]
-        self.head = nn.Linear(width, config.classes)
+        self.head = nn.Linear(self.encoder.out_width, config.classes)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -63,7 +62,7 @@ class Supervised(Method):
                 f"label {int(batch['label'].max())} in the data, but the method has {self.config.classes} classes"
             )
         image = resized_crop(batch["image"], random, self.config.crop_scale, flip=self.config.flip)
-        logits = self.head(self.encoder(image).x.mean(1)).float()
+        logits = self.head(self.encoder.vector(image)).float()
         return {"classification": F.cross_entropy(logits, batch["label"], label_smoothing=self.config.smoothing)}
 
     def encode(self, batch: Batch) -> Tokens:
