@@ -28,13 +28,17 @@ class CollapseError(ValueError):
 
 
 def require(low: float, high: float, **given: float | tuple[float, ...]) -> None:
-    """Check that settings, and both ends of those that are ranges, lie in [low, high].
+    """Check that settings, and both ends of those that are ranges, are finite and lie in [low, high].
 
     Raises:
         ConfigError: some do not, or are no numbers; it names them all.
     """
     values = {name: value if isinstance(value, tuple) else (value,) for name, value in given.items()}
-    wrong = [f"{name} is {given[name]}" for name, ends in values.items() if not all(low <= x <= high for x in ends)]
+    wrong = [
+        f"{name} is {given[name]}"
+        for name, ends in values.items()
+        if not all(low <= x <= high and math.isfinite(x) for x in ends)
+    ]
     if wrong:
         allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
         raise ConfigError(f"{', '.join(wrong)}; {allowed} is allowed")

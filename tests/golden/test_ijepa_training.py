@@ -8,7 +8,7 @@ import torch
 
 from armillary.functional.distance import smooth_l1
 from armillary.functional.schedule import progress
-from armillary.training.optim import Optim, adamw, schedule
+from armillary.training.optim import Optim, optimizer_of, schedule
 from armillary.types import Masks
 
 from .fixture import close, fill_predictor, fill_vit, golden, part
@@ -30,7 +30,7 @@ def test_training_equals_the_released_one():
         h["lr"], h["start_lr"], h["final_lr"], h["warmup"] / h["epochs"], weight_decay=h["wd"],
         final_weight_decay=h["final_wd"], stretch=h["ipe_scale"], decay_mask_token=True,
     )  # fmt: skip
-    optimizer = adamw(method, optim)
+    optimizer = optimizer_of(method, optim)
     masks = Masks(t["in/masks_enc"][0], t["in/masks_pred"].transpose(0, 1))
     first, last = h["ema"]
     for step in range(1, steps + 1):

@@ -33,7 +33,9 @@ class Rows:
     def batch(self, index: torch.Tensor) -> Batch:
         random, rows = Random(7, 0, index), {"index": index}
         for key, value in self.like.items():
-            if value.is_floating_point():
+            if key == "normalization":
+                rows[key] = value[:1].expand(len(index), -1, -1)
+            elif value.is_floating_point():
                 rows[key] = random.normal(key, *value.shape[1:])
                 for i, row in enumerate(index.tolist()):
                     if row in self.poisoned:

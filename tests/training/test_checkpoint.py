@@ -15,7 +15,7 @@ import torch
 from armillary.errors import CheckpointError
 from armillary.training import checkpoint as disk
 from armillary.training.checkpoint import Checkpoint
-from armillary.training.optim import Optim, adamw
+from armillary.training.optim import Optim, optimizer_of
 
 from .rows import tiny
 
@@ -124,14 +124,14 @@ def test_one_writer_only_and_the_lock_dies_with_its_process(tmp_path):
 def test_method_and_optimizer_come_back_in_every_layout(tmp_path):
     """Moments of channels-last parameters must lie as these do: the fused optimizer walks through memory."""
     method, rows = tiny("control.lewm")
-    optimizer = adamw(method, Optim(lr=0.1))
+    optimizer = optimizer_of(method, Optim(lr=0.1))
     batch = rows.batch(torch.arange(8))
     for p in method.parameters():
         p.grad = torch.randn_like(p)
     optimizer.step()
     path = disk.write(tmp_path, disk.capture(1, method, optimizer, {}))
     other, _ = tiny("control.lewm")
-    again = adamw(other, Optim(lr=0.1))
+    again = optimizer_of(other, Optim(lr=0.1))
     disk.restore(disk.read(path), other, again, path)
     for p, q in zip(method.parameters(), other.parameters(), strict=True):
         assert torch.equal(p, q)
@@ -145,7 +145,7 @@ def test_method_and_optimizer_come_back_in_every_layout(tmp_path):
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path):
     method, _ = tiny("image.ijepa")
-    disk.write(tmp_path, disk.capture(1, method, adamw(method, Optim()), {}))
+    disk.write(tmp_path, disk.capture(1, method, optimizer_of(method, Optim()), {}))
     other, _ = tiny("image.ijepa", predictor_width=24)
     with pytest.raises(CheckpointError, match=r"does not fit IJEPA.*predictor"):
         disk.weights(tmp_path, other)

@@ -30,7 +30,7 @@ from .distribute import averaged, last_only, objective
 from .feed import Dataset, feed, to
 from .log import Row
 from .monitor import Monitor, finite_rows
-from .optim import Optim, adamw, schedule
+from .optim import Optim, optimizer_of, schedule
 from .precision import Precision, autocast, resolve
 from .record import Identity, Progress, Record, flat
 
@@ -129,7 +129,7 @@ def train(
     """
     device = next(method.parameters()).device
     precision = resolve(loop.precision, device)
-    optimizer = adamw(method, optim)
+    optimizer = optimizer_of(method, optim)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     identity = _identity(method, len(dataset), steps, batch, optim, loop, seed, precision)
     record, health = Record(folder, method, optimizer, identity, loop.keep), None

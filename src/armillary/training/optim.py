@@ -1,20 +1,23 @@
-"""The optimizer: AdamW over two groups of parameters, and its schedules."""
+"""The optimizer over two groups of parameters, and its schedules."""
 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require
 from ..functional.schedule import Shape, learning_rate, weight_decay
+from .lars import LARS
 
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW with a warm-up and a decay of the learning rate, and a weight decay that may change over the run."""
+    """AdamW, SGD or LARS with a warm-up and a decay of the rate, and a weight decay that may change over the run."""
 
     lr: float = 1e-3
     """learning rate at the end of the warm-up"""
@@ -42,6 +45,12 @@ class Optim:
     """length of the schedules over the length of the training (the released code's ipe_scale)"""
     decay_mask_token: bool = False
     """also decay mask tokens, as the released I-JEPA does"""
+    kind: Literal["adamw", "sgd", "lars"] = "adamw"
+    """AdamW; gradient descent with momentum; or LARS, the same with steps scaled by the norm of each weight"""
+    momentum: float = 0.9
+    """of SGD and LARS"""
+    trust: float = 0.001
+    """of LARS: norm of a step over the norm of its weight, at learning rate 1"""
 
     def __post_init__(self) -> None:
         if min(self.warmup, self.hold) < 0 or self.warmup + self.hold > 1 or self.stretch < 1:
@@ -49,17 +58,10 @@ class Optim:
                 f"warmup {self.warmup}, hold {self.hold}, stretch {self.stretch}: warmup and hold are shares of the "
                 "steps whose sum is at most 1, stretch is 1 or more"
             )
-        rates = (self.lr, self.start_lr, self.final_lr, self.weight_decay, self.final_weight_decay, self.clip)
-        if (
-            not all(map(math.isfinite, rates))
-            or min(rates) < 0
-            or self.eps <= 0
-            or not all(0 <= beta < 1 for beta in self.betas)
-        ):
-            raise ConfigError(
-                f"lr, start_lr, final_lr, weight_decay, final_weight_decay, clip are {rates}, eps {self.eps}, betas "
-                f"{self.betas}: rates are finite and 0 or more, eps above 0, betas from 0 to below 1"
-            )
+        names = ("lr", "start_lr", "final_lr", "weight_decay", "final_weight_decay", "clip", "trust")
+        require(0, math.inf, **{name: getattr(self, name) for name in names})
+        require(sys.float_info.min, 1, eps=self.eps)
+        require(0, 1 - sys.float_info.epsilon, betas=self.betas, momentum=self.momentum)
 
     def rate(self, step: int, steps: int) -> float:
         """The learning rate of `step` (1 to steps)."""
@@ -79,8 +81,8 @@ def decays(name: str, parameter: nn.Parameter, decay_mask_token: bool = False) -
     return parameter.ndim > 1 and not name.endswith("bias")
 
 
-def adamw(module: nn.Module, optim: Optim) -> torch.optim.AdamW:
-    """Fused AdamW over what trains in `module`: group 0 has weight decay, group 1 has none.
+def optimizer_of(module: nn.Module, optim: Optim) -> torch.optim.Optimizer:
+    """The optimizer over what trains in `module`: group 0 has weight decay, group 1 has none and LARS leaves it as is.
 
     Raises:
         ConfigError: nothing trains.
@@ -94,12 +96,17 @@ def adamw(module: nn.Module, optim: Optim) -> torch.optim.AdamW:
     for name, p in named:
         split[decays(name, p, optim.decay_mask_token)].append(p)
     groups = [{"params": split[True]}, {"params": split[False], "weight_decay": 0.0}]
+    if optim.kind == "sgd":
+        return torch.optim.SGD(groups, optim.lr, optim.momentum, weight_decay=optim.weight_decay, foreach=True)
+    if optim.kind == "lars":
+        groups[1]["adapt"] = False
+        return LARS(groups, optim.lr, optim.weight_decay, optim.momentum, optim.trust)
     return torch.optim.AdamW(
         groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay, fused=True
     )
 
 
-def schedule(optimizer: torch.optim.AdamW, optim: Optim, step: int, steps: int) -> tuple[float, float]:
+def schedule(optimizer: torch.optim.Optimizer, optim: Optim, step: int, steps: int) -> tuple[float, float]:
     """Set learning rate and weight decay of `step` in the optimizer, and return both."""
     rate, decay = optim.rate(step, steps), optim.decay(step, steps)
     for group in optimizer.param_groups:
