@@ -10,7 +10,14 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 
 from armillary.errors import ShapeError
-from armillary.functional.decorrelate import barlow_twins, covariance, cross_correlation, off_diagonal, variance_hinge
+from armillary.functional.decorrelate import (
+    barlow_twins,
+    covariance,
+    cross_correlation,
+    off_diagonal,
+    variance_covariance,
+    variance_hinge,
+)
 from armillary.randomness import numbered
 
 
@@ -84,3 +91,12 @@ def test_two_processes_give_the_terms_and_gradients_of_one(tmp_path: Path):
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     assert all(torch.allclose(other, value, rtol=1e-5) for other, _ in found)
     assert torch.allclose(torch.cat([gradient for _, gradient in found]), views[0].grad, atol=1e-5)
+
+
+def test_vicreg_terms_of_one_view_are_hinge_and_covariance_over_width():
+    z = 0.5 * numbered(30).normal("z", 6)
+    variance, decorrelation = variance_covariance(z)
+    std = (z.var(0) + 1e-4).sqrt()
+    outside = torch.cov(z.T) - torch.diag(z.var(0))
+    assert variance.item() == pytest.approx((1 - std).relu().mean().item(), rel=1e-4)
+    assert decorrelation.item() == pytest.approx((outside.square().sum() / 6).item(), rel=1e-4)

@@ -41,6 +41,19 @@ def off_diagonal(matrix: Float[Tensor, "D D"]) -> Float[Tensor, ""]:
     return matrix.square().sum() - matrix.diagonal().square().sum()
 
 
+def variance_covariance(z: Float[Tensor, "B D"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """VICReg's two terms of one view: the variance hinge, and the squared covariances over D.
+
+    Over two views the released VICReg averages the hinges and adds the covariance terms, weights 25 and 1 (so each
+    hinge counts 12.5). facebookresearch/eb_jepa adds the hinges and divides covariances by D (D - 1).
+    Raises:
+        ShapeError: fewer than 2 rows.
+    Source: VICReg (arXiv 2105.04906), equations 1, 3 and 4; facebookresearch/vicreg:main_vicreg.py.
+    """
+    spread = covariance(z)
+    return variance_hinge(spread), off_diagonal(spread) / z.shape[1]
+
+
 def cross_correlation(one: Float[Tensor, "B D"], two: Float[Tensor, "B D"], eps: float = 1e-5) -> Float[Tensor, "D D"]:
     """Correlation of each dimension of one view with each of the other, over the batch of all ranks.
 
