@@ -31,8 +31,19 @@ def test_prepare_changes_images_and_actions_and_nothing_else():
     assert torch.allclose(prepared["image"], (batch["image"] / 255 - 0.5) / 0.25, atol=1e-6)
     assert torch.equal(prepared["state"], batch["state"])
     assert all(torch.equal(batch[key], kept[key]) for key in batch)  # pure
+    assert prepared.keys() == batch.keys() | {"normalization"}
     again = STATISTICS.prepare({"image": prepared["image"]})
     assert torch.equal(again["image"], prepared["image"])  # a float image is prepared already
+
+
+def test_prepared_images_carry_what_brings_their_pixels_back():
+    statistics = Statistics({"image": (0.4, 0.5, 0.6)}, {"image": (0.2, 0.3, 0.4)})
+    pixels = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8)
+    prepared = statistics.prepare({"image": pixels})
+    assert prepared["normalization"].shape == (5, 2, 3)
+    mean, std = prepared["normalization"][..., None, None].unbind(1)
+    assert torch.allclose((prepared["image"] * std + mean) * 255, pixels.float(), atol=1e-3)
+    assert "normalization" not in statistics.prepare({"image": prepared["image"]})  # float already: left alone
 
 
 def test_saved_statistics_are_loaded_exactly(tmp_path):

@@ -39,12 +39,15 @@ class Statistics:
     def prepare(self, batch: Batch) -> Batch:
         """A raw batch as float32: `image` [..., C, h, w] uint8, `action` and `proprio` normalized, all else unchanged.
 
-        An image that is float already is taken as prepared and left alone.
+        `normalization` [B, 2, C] is added, by which changes of color find the pixels again. An image that is float
+        already is taken as prepared and left alone.
         """
         prepared = dict(batch)
         image = batch.get("image")
         if image is not None and image.dtype == torch.uint8:
-            mean, std = (torch.tensor(v["image"], device=image.device)[:, None, None] for v in (self.mean, self.std))
+            both = torch.tensor((self.mean["image"], self.std["image"]), device=image.device)
+            mean, std = both[..., None, None]
+            prepared["normalization"] = both.expand(len(image), -1, -1)
             prepared["image"] = image.float().mul_(1 / (255 * std)).sub_(mean / std)  # in place: memory is the limit
         for key in NORMALIZED:
             if key in batch and key in self.mean:
