@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8, UInt16
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -27,6 +27,8 @@ from .parquet import open_parquet, parquet_files
 from .source import Source
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no format that runs another program to decode
+MASKS = ("PNG", "BMP", "GIF", "TIFF", "PPM")  # no format that may change numbers
+ORIENTATION = 0x112
 # What Pillow raises on damaged files; found by flipping and cutting bytes of every format.
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
 UNREADABLE += (Image.DecompressionBombError,)
@@ -43,13 +45,17 @@ class Images:
     path: str = ""
     """Folder of images or of Parquet files; `train` and `test` parts are used where they exist."""
     size: int = 32
-    """Height and width in pixels: the shorter side is resized to it, the middle is kept."""
+    """Height and width in pixels: the shorter side is resized to it, the middle is kept (of masks too)."""
     channels: int = 3
     """3 for RGB, 1 for grey."""
     image: str = "image"
     """Parquet column of the encoded images."""
     label: str = "label"
     """Parquet column of the classes."""
+    mask: str = ""
+    """Parquet column of the encoded masks, or folder of masks inside `path`, named as the images; "" for none."""
+    foreground: bool = False
+    """Every value of a mask above 0 is class 1, as for masks that number their objects."""
     mean: tuple[float, ...] = (0.5,)
     """Subtracted from values in [0, 1]; one number, or one per channel."""
     std: tuple[float, ...] = (0.25,)
@@ -79,8 +85,8 @@ class Images:
             )
         try:
             if parquet_files(path):
-                return ImageDataset(self, open_parquet(path, split, self.image, self.label))
-            return ImageDataset(self, open_folder(path, split))
+                return ImageDataset(self, open_parquet(path, split, self.image, self.label, self.mask))
+            return ImageDataset(self, open_folder(path, split, self.mask))
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error}): give a folder that you may read") from None
 
@@ -103,6 +109,36 @@ def decode(data: bytes, size: int, channels: int = 3, max_pixels: int = 64_000_0
         left, top = (width - side) / 2, (height - side) / 2
         square = square.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     return np.ascontiguousarray(np.asarray(square).reshape(size, size, channels).transpose(2, 0, 1))
+
+
+def decode_mask(
+    data: bytes, image: bytes, size: int, foreground: bool = False, max_pixels: int = 64_000_000
+) -> UInt16[np.ndarray, "h w"]:
+    """The middle square of an encoded mask, its shorter side resized to `size`, each pixel that of the nearest one.
+
+    The same square as `decode` takes of `image`, whose shape the mask must have. Of palettes the numbers are taken, not
+    the colors; 16 bits are kept. foreground: every number above 0 becomes 1.
+    Raises:
+        one of `UNREADABLE`: the data are damaged, no single numbers, of a lossy format, or of another shape.
+    """
+    with Image.open(io.BytesIO(data), formats=MASKS) as mask, Image.open(io.BytesIO(image), formats=FORMATS) as shown:
+        if mask.width * mask.height > max_pixels:
+            raise ValueError(f"{mask.width} x {mask.height} pixels are more than data.max_pixels = {max_pixels}")
+        turned = shown.getexif().get(ORIENTATION, 1) >= 5
+        mask = ImageOps.exif_transpose(mask)
+        width, height = shown.size[::-1] if turned else shown.size
+        if mask.size != (width, height):
+            raise ValueError(f"the mask has {mask.width} x {mask.height} pixels, its image {width} x {height}")
+        if mask.mode not in ("1", "L", "P", "I", "I;16"):
+            raise ValueError(f"the mask has mode {mask.mode}: each pixel needs one number, its class")
+        number = np.asarray(mask).astype(np.int64)
+    side = min(width, height)
+    place = (np.arange(size) + 0.5) * side / size
+    rows, columns = ((place + (length - side) / 2).astype(np.int64) for length in (height, width))
+    picked = number[rows[:, None], columns]
+    if not 0 <= picked.min() <= picked.max() < 1 << 16:
+        raise ValueError(f"the mask holds {picked.min()} to {picked.max()}: classes are 0 to 65535")
+    return ((picked > 0) if foreground else picked).astype(np.uint16)
 
 
 def _flat(image: Image.Image, mode: str) -> Image.Image:
@@ -132,10 +168,11 @@ class ImageDataset:
         self.config, self.source, self.classes = config, source, source.classes
         self.bad: dict[str, str] = {}
         self._statistics = image_statistics(config.mean, config.std, config.channels)
-        n, shape = len(source.names), (config.channels, config.size, config.size)
+        n = len(source.names)
         self._seen = np.zeros(n, bool)
         self._stand_in = np.arange(n)  # the row that is shown for each row
-        self._cache = np.empty((n, *shape), np.uint8) if n * np.prod(shape) <= config.cache_gb * 1e9 else None
+        pixel = config.channels + (0 if source.mask is None else 2)  # bytes
+        self._cache = self._space(n) if n * config.size**2 * pixel <= config.cache_gb * 1e9 else None
         self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="armillary-decode")
         self._lock = Lock()
 
@@ -143,22 +180,25 @@ class ImageDataset:
         return len(self.source.names)
 
     def batch(self, index: Int64[Tensor, " B"]) -> Batch:
-        """The rows at `index`: image [B, C, h, w] uint8, index [B] and, where there are classes, label [B].
+        """The rows at `index`: image [B, C, h, w] uint8, index [B] and, where there are any, label [B], mask [B, h, w].
 
         Raises:
             DataError: too many images are unreadable, or none is readable.
         """
         rows = checked(index, len(self))
         if self._cache is None:
-            pixels = self._decoded(rows)
+            held = self._decoded(rows)
             self._seen[rows] = True
         else:
             missing = np.unique(rows[~self._seen[rows]])
             if len(missing):
-                self._cache[missing] = self._decoded(missing)
+                for name, decoded in self._decoded(missing).items():
+                    self._cache[name][missing] = decoded
                 self._seen[missing] = True
-            pixels = self._cache[rows]
-        batch = {"index": index, "image": torch.from_numpy(pixels)}
+            held = {name: cached[rows] for name, cached in self._cache.items()}
+        batch = {"index": index, "image": torch.from_numpy(held["image"])}
+        if "mask" in held:
+            batch["mask"] = torch.from_numpy(held["mask"].astype(np.int64))
         if self.source.labels is not None:
             batch["label"] = torch.from_numpy(self.source.labels[self._stand_in[rows]])
         return batch
@@ -167,30 +207,43 @@ class ImageDataset:
         """The batch with normalized float32 images; see `Statistics.prepare`."""
         return self._statistics.prepare(batch)
 
-    def _decoded(self, rows: Int64[np.ndarray, " B"]) -> UInt8[np.ndarray, "B C h w"]:
+    def _space(self, n: int) -> dict[str, Shaped[np.ndarray, "n *shape"]]:
+        """Room for the decoded images, and masks where there are any, of `n` rows."""
+        size = self.config.size
+        out: dict[str, np.ndarray] = {"image": np.empty((n, self.config.channels, size, size), np.uint8)}
+        if self.source.mask is not None:
+            out["mask"] = np.empty((n, size, size), np.uint16)
+        return out
+
+    def _decoded(self, rows: Int64[np.ndarray, " B"]) -> dict[str, Shaped[np.ndarray, "B *shape"]]:
         """Decode rows on all cores (Pillow releases the interpreter while it decodes)."""
-        out = np.empty((len(rows), self.config.channels, self.config.size, self.config.size), np.uint8)
+        out = self._space(len(rows))
         parts = np.array_split(np.arange(len(rows)), min(len(rows), os.cpu_count() or 1))
 
         def fill(places: np.ndarray) -> None:
             for place in places:
-                out[place] = self._pixels(int(rows[place]))
+                for name, decoded in self._row(int(rows[place])).items():
+                    out[name][place] = decoded
 
         list(self._workers.map(fill, parts))  # raises what a worker raised
         return out
 
-    def _pixels(self, row: int) -> UInt8[np.ndarray, "C h w"]:
-        config, n = self.config, len(self)
+    def _row(self, row: int) -> dict[str, np.ndarray]:
+        """Image, and mask where there is one, of a row, or else of the next row that can be read."""
+        config, n, mask = self.config, len(self), self.source.mask
         for shown in ((row + further) % n for further in range(n)):
             if self.source.names[shown] in self.bad:
                 continue
             try:
-                pixels = decode(self.source.read(shown), config.size, config.channels, config.max_pixels)
+                data = self.source.read(shown)
+                out = {"image": decode(data, config.size, config.channels, config.max_pixels)}
+                if mask is not None:
+                    out["mask"] = decode_mask(mask(shown), data, config.size, config.foreground, config.max_pixels)
             except UNREADABLE as error:
                 self._count_bad(self.source.names[shown], f"{type(error).__name__}: {error}")
                 continue
             self._stand_in[row] = shown
-            return pixels
+            return out
         raise DataError(f"none of the {n} images in {config.path} can be read, e.g. {next(iter(self.bad.items()))}")
 
     def _count_bad(self, name: str, reason: str) -> None:

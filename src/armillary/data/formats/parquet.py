@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,26 @@ def parquet_files(path: Path, part: str = "") -> list[Path]:
     return sorted(path.glob(f"{part}*.parquet")) or sorted(path.glob(f"data/{part}*.parquet"))
 
 
-def open_parquet(path: Path, split: str, image: str, label: str) -> Source:
+def open_parquet(path: Path, split: str, image: str, label: str, mask: str = "") -> Source:
     """The rows of `train*.parquet` or `test*.parquet` (or val*) below `path`, in the order of file names and rows.
 
     Without a test part a tenth of the rows is held out, see `Source.part`; without a train part all files are one.
     image: column of encoded images, a struct {bytes, path} or plain bytes. label: column of classes, integers (their
     names from the Hugging Face metadata) or strings; rows are unlabelled where "label", the default, does not exist.
+    mask: column of encoded masks, as images; "" for none.
     Raises:
         DataError: a file is damaged, a column is missing or of another type.
     """
     train = parquet_files(path, "train")
     test = next((files for name in TEST_NAMES if train and (files := parquet_files(path, name))), [])
-    whole = _table(train or parquet_files(path), image, label)
+    whole = _table(train or parquet_files(path), image, label, mask)
     classes = _classes(whole, label)
     if test:
-        return _source(whole if split == "train" else _table(test, image, label), image, label, classes)
-    return _source(whole, image, label, classes).part(split)
+        return _source(whole if split == "train" else _table(test, image, label, mask), image, label, classes, mask)
+    return _source(whole, image, label, classes, mask).part(split)
 
 
-def _table(files: list[Path], image: str, label: str) -> Any:
+def _table(files: list[Path], image: str, label: str, mask: str) -> Any:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -47,12 +49,12 @@ def _table(files: list[Path], image: str, label: str) -> Any:
     for file in files:
         try:
             columns = pq.read_schema(file).names
-            wanted = [image, label] if label in columns else [image]
-            if image not in columns or (label not in columns and label not in ("label", "")):
-                wrong = image if image not in columns else label
+            needed = [image, *([mask] if mask else []), *([] if label in ("label", "") else [label])]
+            for wrong in (name for name in needed if name not in columns):
                 raise DataError(
-                    f"{file} has no column {wrong!r}: {suggest(wrong, columns)} Set data.image or data.label."
+                    f"{file} has no column {wrong!r}: {suggest(wrong, columns)} Set data.image, label or mask."
                 )
+            wanted = [*needed, label] if label in columns and label not in needed else needed
             tables.append(pq.read_table(file, columns=wanted))
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{file} cannot be read as Parquet ({error}): copy or download it again") from None
@@ -100,26 +102,29 @@ def _labels(table: Any, label: str, classes: tuple[str, ...]) -> np.ndarray | No
     return labels
 
 
-def _source(table: Any, image: str, label: str, classes: tuple[str, ...]) -> Source:
+def _source(table: Any, image: str, label: str, classes: tuple[str, ...], mask: str) -> Source:
+    if not len(table):
+        raise DataError("the Parquet files hold no rows: give files with images")
+    read, masks = _reader(table.column(image), image), _reader(table.column(mask), mask) if mask else None
+    return Source([f"row {i}" for i in range(len(table))], read, _labels(table, label, classes), classes, masks)
+
+
+def _reader(column: Any, name: str) -> Callable[[int], bytes]:
+    """A function from a row to the encoded image that the column holds there."""
     import pyarrow as pa
 
-    column = table.column(image)
     struct = pa.types.is_struct(column.type)
     kind = column.type.field("bytes").type if struct and column.type.get_field_index("bytes") >= 0 else column.type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise DataError(
-            f"column {image!r} holds {column.type}, not encoded images: bytes or {{bytes, path}} are needed"
-        )
+        raise DataError(f"column {name!r} holds {column.type}, not encoded images: bytes or {{bytes, path}} are needed")
     chunks = [chunk.field("bytes") if struct else chunk for chunk in column.chunks]
     ends = np.cumsum([len(chunk) for chunk in chunks])
-    if not len(column):
-        raise DataError("the Parquet files hold no rows: give files with images")
 
     def read(row: int) -> bytes:
         part = int(np.searchsorted(ends, row, side="right"))
         data = chunks[part][row - int(ends[part]) + len(chunks[part])].as_py()
         if data is None:
-            raise ValueError("the row holds no bytes")
+            raise ValueError(f"the row holds no bytes in column {name!r}")
         return data
 
-    return Source([f"row {i}" for i in range(len(column))], read, _labels(table, label, classes), classes)
+    return read

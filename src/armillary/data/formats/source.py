@@ -19,20 +19,24 @@ TEST_NAMES = ("test", "val", "validation", "valid")  # the first that exists is 
 class Source:
     """Encoded images, one per row.
 
-    names: of the rows, for messages. read: the encoded image of a row. labels: [n] places in `classes`, or None.
+    names: of the rows, for messages. read: the encoded image of a row. labels: [n] places in `classes`, or None. mask:
+    the encoded mask of a row, or None.
     """
 
     names: Sequence[str]
     read: Callable[[int], bytes]
     labels: Int64[np.ndarray, " n"] | None = None
     classes: tuple[str, ...] = ()
+    mask: Callable[[int], bytes] | None = None
 
     def rows(self, keep: Bool[np.ndarray, " n"]) -> Source:
         """The rows where `keep` is True."""
         places = np.flatnonzero(keep)
         labels = None if self.labels is None else self.labels[places]
         names = [self.names[i] for i in places.tolist()]
-        return Source(names, lambda row: self.read(int(places[row])), labels, self.classes)
+        mask = self.mask
+        moved = None if mask is None else lambda row: mask(int(places[row]))
+        return Source(names, lambda row: self.read(int(places[row])), labels, self.classes, moved)
 
     def part(self, split: str) -> Source:
         """The train or test rows of images without a test part: a tenth is held out, chosen by a hash of the names.
