@@ -26,10 +26,14 @@ MAY_IMPORT = {
     "diagnostics": (*FLOOR, "functional", "nn"),
     "training": (*FLOOR, "functional", "nn", "diagnostics"),
     "report": FLOOR,
-    "recipes": (*FLOOR, "nn", "methods", "planning", "data", "envs", "probes", "diagnostics", "training"),
+    "recipes": (*FLOOR, "views", "nn", "methods", "planning", "data", "envs", "probes", "diagnostics", "training"),
+    "bench": (
+        *FLOOR, "functional", "views", "nn", "methods", "data", "probes", "diagnostics", "training", "report", "recipes",
+        "catalogue",
+    ),
     "commands": (
         *FLOOR, "functional", "views", "nn", "methods", "planning", "data", "envs", "probes", "diagnostics", "training",
-        "report", "recipes", "catalogue",
+        "report", "recipes", "catalogue", "bench",
     ),
     "catalogue": ("errors",),
     "cli": ("errors", "catalogue", "commands"),

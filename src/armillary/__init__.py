@@ -38,6 +38,11 @@ _HOME = {
     "extract": "probes.extract",
     "knn": "probes.knn",
     "linear": "probes.linear",
+    "attentive": "probes.attentive",
+    "low_shot": "probes.lowshot",
+    "segmentation": "probes.segmentation",
+    "retrieval": "probes.retrieval",
+    "clinical": "probes.clinical",
     "ridge": "probes.ridge",
 }
 __all__ = sorted(_HOME)

@@ -16,7 +16,7 @@ from pathlib import Path
 from .errors import ConfigError, suggest
 
 PACKAGE = Path(__file__).parent
-VERBS = ("demo", "collect", "train", "probe", "plan", "report", "list", "show", "doctor")  # in the order of a first day
+VERBS = ("demo", "collect", "train", "probe", "plan", "bench", "report", "list", "show", "doctor")  # as on a first day
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from armillary.cli import main
-from armillary.commands.probe import probed
+from armillary.commands.probe import _rows, probed
 from armillary.contracts import build
 from armillary.data.dataset import open_data
 from armillary.data.episodes import Episodes, EpisodeWriter
+from armillary.data.formats.images import Images
 from armillary.envs.two_rooms import TwoRooms
+from armillary.errors import ConfigError, DataError
 from armillary.methods.control import lewm
-from armillary.nn.encoder import ConvNet
+from armillary.methods.image import ijepa
+from armillary.nn.encoder import ConvNet, ViT
 from armillary.randomness import numbered
 from armillary.recipes.run import Probe, Run
+from armillary.report import scores
 from armillary.training.loop import train
 
 SCORES = {"score", "interval", "untrained", "untrained_interval", "raw", "raw_interval", "difference",
@@ -96,3 +101,77 @@ def test_the_position_in_a_world_is_read_with_the_statistics_of_the_run(tmp_path
     moved = replace(dataset.statistics, mean={**dataset.statistics.mean, "image": (0.9, 0.9, 0.9)})
     moved.save(folder / "statistics.json")
     assert probed(run, folder)["position"]["r2"] != position["r2"]
+
+
+PATCHES = ijepa.Config(
+    ViT(image=16, patch=4, width=16, depth=1, heads=2), predictor_width=8, predictor_depth=1, predictor_heads=2
+)
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Run:
+    """Images of two classes, masks of their bright halves; the checkpoint lies in `tmp_path / "run"`."""
+    light = numbered(60, seed=4).uniform("light", 3, 16, 16) * 120
+    for i, image in enumerate(light):
+        top = i % 2 == 0
+        image[:, 8 * (not top) : 16 - 8 * top] += 120
+        mask = torch.zeros(16, 16, dtype=torch.uint8)
+        mask[8 * (not top) : 16 - 8 * top] = 1
+        for below, pixels in (("", image.to(torch.uint8).movedim(0, -1)), ("masks/", mask)):
+            path = tmp_path / "data" / f"{below}{'top' if top else 'bottom'}" / f"{i:02d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.numpy()).save(path)
+    kinds = ("linear", "attentive", "low_shot", "segmentation", "retrieval", "clinical")
+    data = Images(path=str(tmp_path / "data"), size=16, mask="masks")
+    run = Run(PATCHES, data, steps=2, batch=8, probe=Probe(kinds=kinds, shots=(0.5, 3.0), draws=2))
+    train(build(run.method), open_data(data), run.steps, run.batch, folder=tmp_path / "run")
+    return run
+
+
+def test_every_kind_of_probe_stands_beside_its_floors(street: Run, tmp_path: Path):
+    found = probed(street, tmp_path / "run")
+    labels = {"linear", "attentive", "low_shot_50_percent", "low_shot_3_per_class", "retrieval", "clinical"}
+    assert found["label"].keys() == labels | {"chance", "train", "test"}
+    parts = [*(found["label"][name] for name in labels), found["mask"]["segmentation"]]
+    for part in parts:
+        assert part.keys() >= SCORES and part["interval"][0] <= part["score"] <= part["interval"][1]
+    assert found["label"]["clinical"]["measure"] == "AUROC" and found["label"]["clinical"]["raw"] == 1.0
+    assert found["label"]["low_shot_3_per_class"]["train"] == 6
+    assert found["label"]["retrieval"]["recall"].keys() == {"1", "5", "10"}
+    assert found["mask"]["segmentation"]["raw"] > 0.9  # each patch is bright or dark
+    assert len(found["mask"]["segmentation"]["iou"]) == 2 and 0 < found["mask"]["segmentation"]["foreground_iou"] < 1
+    json.dumps(found, allow_nan=False)
+    names = [score.name for score in scores.probes({"probe": found})]
+    assert {"Segmentation, mean IoU", "Clinical probe, AUROC", "Retrieval, mAP", "Attentive probe, accuracy"} <= set(
+        names
+    )
+    assert any("recall at 5" in score.note for score in scores.probes({"probe": found}))
+    assert len(_rows(found)) == 7 and all(len(row) == 5 for row in _rows(found))
+
+
+def test_pooled_features_are_those_of_the_tokens(street: Run, tmp_path: Path):
+    alone = replace(street, probe=replace(street.probe, kinds=("linear",)))
+    both = replace(street, probe=replace(street.probe, kinds=("linear", "attentive")))
+    one, other = (probed(run, tmp_path / "run")["label"]["linear"] for run in (alone, both))
+    assert one["score"] == other["score"] and one["raw"] == other["raw"]
+
+
+def test_segmentation_without_masks_is_explained(street: Run, tmp_path: Path):
+    bare = replace(street, data=replace(street.data, mask=""), probe=replace(street.probe, kinds=("segmentation",)))
+    with pytest.raises(DataError, match=r"needs 'mask', the rows hold only .*data\.mask names"):
+        probed(bare, tmp_path / "run")
+
+
+def test_kinds_are_chosen_on_the_command_line(run: Path, recipe: str, capsys: pytest.CaptureFixture):
+    flags = ["--probe.kinds", "retrieval", "low_shot", "--probe.shots", "2", "--probe.draws", "2", "--json"]
+    assert main(["probe", str(run), "--recipe", recipe, *flags]) == 0
+    found = json.loads(capsys.readouterr().out)["probe"]["label"]
+    assert found.keys() == {"retrieval", "low_shot_2_per_class", "chance", "train", "test"}
+    assert main(["probe", str(run), "--recipe", recipe, "--probe.kinds", "low_shot", "--probe.shots", "50"]) == 2
+    assert "50 rows of each class are needed" in capsys.readouterr().err
+
+
+def test_impossible_settings_are_refused():
+    for wrong in ({"kinds": ()}, {"shots": (0.0,)}, {"specificity": 1.0}, {"draws": 0}):
+        with pytest.raises(ConfigError, match="of the probe"):
+            Probe(**wrong)

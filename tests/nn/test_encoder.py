@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -73,3 +75,26 @@ def test_batch_norm_equals_torch():
     torch.testing.assert_close(ours(x), theirs(x))
     with pytest.raises(ShapeError, match="at least 2 rows"):
         ours.train()(torch.zeros(1, 5))
+
+
+def test_hidden_patches_are_replaced_and_keep_their_place():
+    net, image = encoder(SMALL).eval(), numbered(2).normal("i", 3, 32, 32)
+    hidden = torch.zeros(2, 16, dtype=torch.bool)
+    hidden[0, 3] = hidden[0, 9] = True
+    token = torch.randn(32)
+    plain, masked = net.embed(image), net.embed(image, hidden, token)
+    assert torch.equal(masked.x[~hidden], plain.x[~hidden])
+    torch.testing.assert_close(masked.x[0, [3, 9]], token + net.position[[3, 9]])
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_one_pass_gives_vector_tokens_and_layers(class_token):
+    net = encoder(replace(SMALL, class_token=class_token)).eval()
+    image = numbered(2).normal("i", 3, 32, 32)
+    vector, tokens = net.both(net.embed(image))
+    torch.testing.assert_close(vector, net.vector(image))
+    torch.testing.assert_close(tokens.x, net(image).x)
+    first, last = net.layers(image, 2)
+    assert first.shape == last.shape == (2, 16, 32)
+    torch.testing.assert_close(net.trunk.norm(last), tokens.x)
+    assert len(net.layers(image, 1)) == 1

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from armillary.errors import DataError, ShapeError
-from armillary.probes.extract import extract, raw_input
+from armillary.probes.extract import extract, raw_input, raw_patches
 from armillary.types import Tokens
 
 
@@ -89,3 +89,39 @@ def test_unlabelled_rows_and_no_rows_are_explained():
         extract(raw_input("x"), Rows(target="state"))
     with pytest.raises(DataError, match="at least 1"):
         extract(raw_input("x"), Rows(), count=0)
+
+
+def test_kept_tokens_know_where_they_are_and_their_mean_is_what_pooling_gives():
+    encoder = Encoder()
+    kept, pooled = (extract(encoder.encode, Rows(), batch=4, pool=pool) for pool in (False, True))
+    assert kept.x.shape == (10, 3, 2) and pooled.pos is None
+    assert kept.pos is not None and torch.equal(kept.pos, kept.x[..., :1])
+    assert torch.equal(kept.pooled().x, pooled.x) and kept.pooled().pos is None and pooled.pooled() is pooled
+
+
+def test_masks_are_targets_of_whole_images():
+    class Masked(Rows):
+        def batch(self, index):
+            return {"index": index, "x": index.float()[:, None], "mask": index[:, None, None].expand(-1, 4, 5)}
+
+    found = extract(raw_input("x"), Masked(), target="mask", pool=False)
+    assert found.y.shape == (10, 4, 5) and found.y.dtype == torch.int32 and found.index.tolist() == list(range(10))
+    with pytest.raises(DataError, match=r"needs 'mask', the rows hold only .*data\.mask"):
+        extract(raw_input("x"), Rows(), target="mask")
+
+
+def test_unequal_numbers_of_tokens_cannot_be_kept():
+    def encode(batch):
+        return Tokens(batch["x"], batch["x"][..., :1], torch.arange(3) < 1 + batch["index"][:, None])
+
+    assert extract(encode, Rows()).x.shape == (10, 2)
+    with pytest.raises(ShapeError, match="unequal numbers of tokens"):
+        extract(encode, Rows(), pool=False)
+
+
+def test_raw_patches_are_the_pixels_of_the_cells():
+    image = torch.arange(2 * 3 * 4 * 6.0).view(2, 3, 4, 6)
+    tokens = raw_patches("image", 2, 3)({"image": image})
+    assert tokens.x.shape == (2, 6, 12) and tokens.pos[0].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
+    assert torch.equal(tokens.x[1, 4], image[1, :, 2:4, 2:4].flatten())
+    assert raw_patches("image", 3, 4)({"image": image}).x.shape == (2, 12, 3 * 2 * 2)  # 4 x 6 becomes 6 x 8

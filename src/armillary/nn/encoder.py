@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from ..errors import ConfigError, require
@@ -85,29 +85,47 @@ class VisionTransformer(nn.Module):
         """Width of `vector`."""
         return self.config.width
 
-    def embed(self, image: Float[Tensor, "B C h w"]) -> Tokens:
-        """Patch tokens with their positions added; another resolution than the trained one interpolates the table."""
+    def embed(
+        self,
+        image: Float[Tensor, "B C h w"],
+        hidden: Bool[Tensor, "B N"] | None = None,
+        token: Float[Tensor, " D"] | None = None,
+    ) -> Tokens:
+        """Patch tokens with their positions added; another resolution than the trained one interpolates the table.
+
+        Where `hidden` is True, `token` stands in for the patch, as in BEiT; its position stays.
+        """
         tokens, side, p = self.tokenizer(image), self.config.side, self.config.patch
         rows, columns, table = image.shape[-2] // p, image.shape[-1] // p, self.position
         if (rows, columns) != (side, side):
             table = resized_table(table, side, side, rows, columns)
-        return Tokens(tokens.x + table, tokens.pos)
+        x = tokens.x
+        if hidden is not None and token is not None:
+            x = torch.where(hidden.unsqueeze(-1), token.to(x.dtype), x)
+        return Tokens(x + table, tokens.pos)
 
     def forward(self, image: Float[Tensor, "B C h w"], keep: Int[Tensor, "B K"] | None = None) -> Tokens:
         """Patch tokens after the trunk; the class token, where there is one, takes part and is left out."""
-        tokens = self.embed(image)
-        tokens = tokens if keep is None else tokens.take(keep)
-        if not self.config.class_token:
-            return self.trunk(tokens)
-        out = self.trunk(self._with_class(tokens))
-        return Tokens(out.x[:, 1:], tokens.pos)
+        return self.both(self.embed(image), keep)[1]
 
     def vector(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D"]:
         """One embedding per image: the class token, or the mean of the patches."""
-        tokens = self.embed(image)
+        return self.both(self.embed(image))[0]
+
+    def both(self, tokens: Tokens, keep: Int[Tensor, "B K"] | None = None) -> tuple[Float[Tensor, "B D"], Tokens]:
+        """`vector` and the patch tokens, from one pass of embedded tokens, or of those at `keep`, through the trunk."""
+        tokens = tokens if keep is None else tokens.take(keep)
         if not self.config.class_token:
-            return self.trunk(tokens).x.mean(1)
-        return self.trunk(self._with_class(tokens)).x[:, 0]
+            out = self.trunk(tokens)
+            return out.x.mean(1), out
+        x = self.trunk(self._with_class(tokens)).x
+        return x[:, 0], Tokens(x[:, 1:], tokens.pos)
+
+    def layers(self, image: Float[Tensor, "B C h w"], count: int) -> list[Float[Tensor, "B N D"]]:
+        """Patch embeddings after each of the last `count` blocks, without the final norm."""
+        tokens, first = self.embed(image), int(self.config.class_token)
+        tokens = self._with_class(tokens) if first else tokens
+        return [x[:, first:] for x in self.trunk.layers(tokens)[-count:]]
 
     def _with_class(self, tokens: Tokens) -> Tokens:
         first = (self.class_token + self.class_position).expand(len(tokens.x), 1, -1)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..errors import ShapeError
 from ..functional.position import sincos
 from ..types import Tokens
 from .attention import Attention, Block, Initialization, initialize, through
@@ -25,9 +26,15 @@ class SinCos(nn.Module):
 
 
 class MaskPredictor(nn.Module):
-    """Target embeddings from context tokens and the coordinates of the targets; each target block is a sequence alone.
+    """Target embeddings from context tokens and the coordinates of the targets.
 
-    Source: I-JEPA (arXiv 2301.08243), section 3; facebookresearch/ijepa:src/models/vision_transformer.py.
+    shared: all target blocks in one sequence with the context, so that they see each other (V-JEPA); otherwise each
+    block is a sequence alone (I-JEPA). Where blocks overlap, a shared sequence asks for a patch once per block.
+    condition: numbers of a condition of the whole prediction, e.g. of the transformation from source to target (IWM);
+    mask tokens with their positions are concatenated with it and go through three linear maps with ReLU between.
+    out: width of the predicted embeddings, 0 for that of the context.
+    Source: I-JEPA (arXiv 2301.08243), section 3; facebookresearch/ijepa:src/models/vision_transformer.py. V-JEPA
+    (2404.08471), facebookresearch/jepa:src/models/predictor.py. IWM (2403.00504), section 3, "feature" conditioning.
     """
 
     def __init__(
@@ -39,22 +46,50 @@ class MaskPredictor(nn.Module):
         place: nn.Module | None = None,
         eps: float = 1e-6,
         init: Initialization = "released",
+        shared: bool = False,
+        condition: int = 0,
+        out: int = 0,
     ):
         super().__init__()
-        self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.shared, self.condition = shared, condition
+        self.into, self.out = nn.Linear(width, inner), nn.Linear(inner, out or width)
         self.blocks = nn.ModuleList(Block(inner, heads, eps=eps) for _ in range(depth))
         self.norm = nn.LayerNorm(inner, eps=eps)
+        if condition:
+            self.mix = nn.Sequential(
+                nn.Linear(inner + condition, inner), nn.ReLU(), nn.Linear(inner, inner), nn.ReLU(),
+                nn.Linear(inner, inner),
+            )  # fmt: skip
         initialize(self, init)
         self.mask_token = nn.Parameter(torch.randn(inner) * 0.02)
         self.place = SinCos(inner) if place is None else place
 
-    def forward(self, context: Tokens, query: Float[Tensor, "B M K P"]) -> Float[Tensor, "B M K D"]:
-        """One embedding for each queried coordinate."""
+    def forward(
+        self, context: Tokens, query: Float[Tensor, "B M K P"], condition: Float[Tensor, "B C"] | None = None
+    ) -> Float[Tensor, "B M K D"]:
+        """One embedding for each queried coordinate.
+
+        Raises:
+            ShapeError: a condition is missing, not expected, or has another width than the predictor was made for.
+        """
         blocks, kept = query.shape[1:3]
         seen = self.into(context.x) + self.place(context.pos)  # [B, N, inner]
-        asked = self.mask_token + self.place(query)  # [B, M, K, inner]
-        x = torch.cat([seen[:, None].expand(-1, blocks, -1, -1), asked], 2).flatten(0, 1)  # [B * M, N + K, inner]
-        return self.out(self.norm(through(self.blocks, x)[:, -kept:])).unflatten(0, (-1, blocks))
+        asked = self._asked(query, condition)  # [B, M, K, inner]
+        if self.shared:
+            asked = asked.flatten(1, 2)[:, None]  # one sequence of M * K
+        x = torch.cat([seen[:, None].expand(-1, asked.shape[1], -1, -1), asked], 2).flatten(0, 1)
+        out = self.out(self.norm(through(self.blocks, x)[:, seen.shape[1] :]))
+        return out.view(len(query), blocks, kept, -1)
+
+    def _asked(self, query: Float[Tensor, "B M K P"], condition: Tensor | None) -> Float[Tensor, "B M K D"]:
+        given = 0 if condition is None else condition.shape[-1]
+        if given != self.condition:
+            raise ShapeError(f"the predictor was made for a condition of {self.condition} numbers, got {given}")
+        asked = self.mask_token + self.place(query)
+        if condition is None:
+            return asked
+        spread = condition[:, None, None].expand(-1, *query.shape[1:3], -1).to(asked.dtype)
+        return self.mix(torch.cat([asked, spread], -1))
 
 
 class ConditionedBlock(nn.Module):

@@ -24,6 +24,14 @@ class Trunk(nn.Module):
         """The output of the last block, before the final norm."""
         return through(self.blocks, tokens.x, tokens.valid, place)
 
+    def layers(self, tokens: Tokens) -> list[Float[Tensor, "B N D"]]:
+        """The output of each block, before the final norm."""
+        out, x = [], tokens.x
+        for block in self.blocks:
+            x = block(x, tokens.valid)
+            out.append(x)
+        return out
+
     def forward(self, tokens: Tokens, place: Float[Tensor, "B N D"] | None = None) -> Tokens:
         """Tokens with the same coordinates and new embeddings."""
         return Tokens(self.norm(self.hidden(tokens, place)), tokens.pos, tokens.valid)

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from ..errors import DataError, ShapeError
+from ..functional.position import grid
 from ..randomness import numbered
 from ..types import Batch, Tokens
 
 Encode = Callable[[Batch], Tokens]
+ORIGIN = {  # of targets, for those who lack them
+    "label": "labels come from a folder per class, or from the Parquet column that data.label names",
+    "mask": "masks come from the Parquet column, or from the folder beside the images, that data.mask names",
+}
 
 
 @runtime_checkable
@@ -39,15 +45,22 @@ class Rows(Protocol):
 class Features:
     """Representations and what probes shall read from them.
 
-    x: [n, D], or [n, N, D] where tokens were kept. y: [n] int64 classes, or [n, S] physical quantities.
+    x: [n, D], or [n, N, D] where tokens were kept. y: [n] int64 classes, [n, S] physical quantities, or [n, h, w] int32
+    classes of pixels.
     index: [n] the row of the data set; probes of equal rows can be compared row by row. group: [n] what was drawn
-    independently, the episode of a frame or else the row itself: intervals resample groups.
+    independently, the episode of a frame or else the row itself: intervals resample groups. pos: [n, N, P] where the
+    tokens are, if they were kept.
     """
 
     x: Float[Tensor, "n *N D"]
     y: Shaped[Tensor, "n *S"]
     index: Int64[Tensor, " n"]
     group: Int64[Tensor, " n"]
+    pos: Float[Tensor, "n N P"] | None = None
+
+    def pooled(self) -> Features:
+        """The same rows with the mean of their tokens."""
+        return self if self.x.ndim == 2 else Features(self.x.mean(1), self.y, self.index, self.group)
 
 
 def raw_input(key: str) -> Encode:
@@ -56,6 +69,24 @@ def raw_input(key: str) -> Encode:
     def encode(batch: Batch) -> Tokens:
         x = batch[key].flatten(1).float()[:, None]
         return Tokens(x, torch.zeros_like(x[..., :1]))
+
+    return encode
+
+
+def raw_patches(key: str, rows: int, columns: int) -> Encode:
+    """An encoder that returns the pixels of each cell of a grid over images: the floor for probes of tokens.
+
+    Tokens [B, rows * columns, C * p * q] in raster order; images that do not fill the grid evenly are resized to the
+    next larger size that does.
+    """
+
+    def encode(batch: Batch) -> Tokens:
+        image = batch[key].float()
+        height, width = -(-image.shape[-2] // rows), -(-image.shape[-1] // columns)
+        if image.shape[-2:] != (height * rows, width * columns):
+            image = F.interpolate(image, (height * rows, width * columns), mode="bilinear", antialias=True)
+        x = F.unfold(image, (height, width), stride=(height, width)).transpose(1, 2)
+        return Tokens(x, grid(rows, columns, image.device).expand(len(x), -1, -1))
 
     return encode
 
@@ -73,10 +104,10 @@ def extract(
 
     Args:
         encode: e.g. `method.encode`; the module that it belongs to returns to its mode afterwards.
-        target: key of the batch that is to be read: "label", or "state" for physical quantities.
+        target: key of the batch that is to be read: "label", "mask", or "state" for physical quantities.
         count: a random part of so many rows, the same at every call; default all.
-        pool: mean over the tokens of a datum; otherwise x is [n, N, D]. Where the target has a time axis [B, T, S], the
-            tokens must be its T frames, and each frame becomes a row of its own.
+        pool: mean over the tokens of a datum; otherwise x is [n, N, D] with `pos`. Where the target has a time axis
+            [B, T, S], the tokens must be its T frames, and each frame becomes a row of its own.
     Raises:
         DataError: the rows have no such target, or `count` is not positive.
         ShapeError: a target per frame, and another number of tokens.
@@ -92,18 +123,22 @@ def extract(
         for index in rows.split(batch):
             raw = dataset.batch(index)
             if target not in raw:
-                raise DataError(
-                    f"this probe needs {target!r}, the rows hold only {', '.join(sorted(raw))}; labels come from a "
-                    "folder per class, or from the Parquet column that data.label names"
-                )
+                held, origin = ", ".join(sorted(raw)), ORIGIN.get(target, "take other data")
+                raise DataError(f"this probe needs {target!r}, the rows hold only {held}; {origin}")
             tokens = encode(dataset.prepare({key: value.to(device) for key, value in raw.items()}))
             parts.append(_features(tokens, raw[target], index, raw.get("episode", index), pool))
-    return Features(*(torch.cat([getattr(part, name) for part in parts]) for name in ("x", "y", "index", "group")))
+    names = [name for name in ("x", "y", "index", "group", "pos") if getattr(parts[0], name) is not None]
+    return Features(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def _features(tokens: Tokens, y: Tensor, index: Tensor, group: Tensor, pool: bool) -> Features:
-    if y.ndim < 3:
-        return Features((tokens.pooled() if pool else tokens.x).float().cpu(), y, index, group)
+    if y.ndim < 3 or not y.is_floating_point():
+        y = y if y.ndim < 3 else y.to(torch.int32)  # masks of pixels, which are many
+        if pool:
+            return Features(tokens.pooled().float().cpu(), y, index, group)
+        if tokens.valid is not None and not bool(tokens.valid.all()):
+            raise ShapeError("rows have unequal numbers of tokens, which cannot be kept side by side: pool them")
+        return Features(tokens.x.float().cpu(), y, index, group, tokens.pos.float().cpu())
     if tokens.x.shape[1] != y.shape[1]:
         raise ShapeError(
             f"the target has {y.shape[1]} frames, the encoder gave {tokens.x.shape[1]} tokens: give one each"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,21 +12,36 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeError
 from ..functional.statistics import bootstrap, paired_success, wilson
+from ..randomness import Random, numbered
 from .extract import Features
 
 log = logging.getLogger("armillary.probes")
 
 FEW = 5  # groups below which an interval is called too narrow
+RESAMPLES = 1000
 Rows = Bool[Tensor, " n"] | Float[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A score that is no mean over rows, such as a mean IoU or an area under a curve, as bootstraps need it.
+
+    of: maps how often each test row counts, [n], and the random numbers of this resample to figures [M], of which the
+    first is the score. stratum: [n] rows are drawn within theirs; None: from all.
+    """
+
+    of: Callable[[Float[Tensor, " n"], Random], Float[Tensor, " M"]]
+    stratum: Int64[Tensor, " n"] | None = None
 
 
 @dataclass(frozen=True)
 class Report:
     """The result of one probe.
 
-    score: accuracy, or R² averaged over quantities. interval: 95 %. chance: the score of an answer that ignores the
-    input. rows: [n] what each test row adds: right or wrong, or its share of R²; their mean is the score. index, group:
-    [n] see `Features`. settings: all that was chosen or tried. train, test: rows. details: further figures.
+    score: what `measure` says. interval: 95 %. chance: the score of an answer that ignores the input. rows: [n] what
+    each test row adds: right or wrong, its share of R², its own score; unless there is a `statistic`, which then gives
+    the score, their mean is the score. index, group: [n] see `Features`. settings: all that was chosen or tried. train,
+    test: rows. details: further figures.
     """
 
     probe: str
@@ -40,12 +55,15 @@ class Report:
     rows: Rows
     index: Int64[Tensor, " n"]
     group: Int64[Tensor, " n"]
-    details: Mapping[str, list[float]] = field(default_factory=dict)
+    details: Mapping[str, object] = field(default_factory=dict)
+    measure: str = "accuracy"
+    statistic: Statistic | None = None
 
     def row(self) -> dict[str, object]:
         """All but the single rows, for JSON."""
         return {
             "probe": self.probe,
+            "measure": self.measure,
             "score": self.score,
             "interval": list(self.interval),
             "chance": self.chance,
@@ -74,24 +92,56 @@ def paired(first: Report, second: Report, seed: int = 0) -> tuple[float, float]:
         ShapeError: the reports are of different test rows or of different kinds.
     """
     a, b = first.rows, second.rows
-    if not torch.equal(first.index, second.index) or a.dtype != b.dtype:
+    kinds = {(report.measure, report.statistic is None) for report in (first, second)}
+    if not torch.equal(first.index, second.index) or a.dtype != b.dtype or len(kinds) > 1:
         raise ShapeError(
             f"{first.probe} and {second.probe} were not measured alike on the same test rows: extract the features of "
             "both from the same data set with the same count"
         )
-    if a.dtype == torch.bool and len(first.group.unique()) == len(a):
+    if first.statistic is not None and second.statistic is not None:
+        one, other, stratum = first.statistic.of, second.statistic.of, first.statistic.stratum
+        ends = resampled(lambda w, random: one(w, random)[:1] - other(w, random)[:1], first.group, stratum, seed)
+        low, high = ends[0].tolist()
+    elif a.dtype == torch.bool and len(first.group.unique()) == len(a):
         low, high = paired_success(a, b)
     else:
         low, high = _resampled(a.double() - b.double(), first.group, seed)
     return low, high
 
 
-def _resampled(values: Float[Tensor, " n"], group: Int64[Tensor, " n"], seed: int) -> list[float]:
-    """Bootstrap interval of the mean of values, whole groups drawn: the frames of an episode are not independent.
+def resampled(
+    of: Callable[[Float[Tensor, " n"], Random], Float[Tensor, " M"]],
+    group: Int64[Tensor, " n"],
+    stratum: Int64[Tensor, " n"] | None = None,
+    seed: int = 0,
+) -> Float[Tensor, "M 2"]:
+    """95 % percentile intervals of figures by a bootstrap of whole groups, see `Statistic`.
+
+    Groups are drawn within their stratum, so that each keeps its number of groups; from all groups where a group holds
+    rows of several strata. Resamples in which a figure is undefined (NaN) are left out of its interval.
 
     Raises:
         DataError: one group only, which says nothing of how groups differ.
     """
+    places, counts = _groups(group)
+    kind = torch.zeros_like(counts)
+    if stratum is not None:
+        kind[places] = stratum
+        if not torch.equal(kind[places], stratum):
+            kind.zero_()
+    order = kind.argsort(stable=True)
+    _, run, size = kind[order].unique_consecutive(return_inverse=True, return_counts=True)
+    start, size = (size.cumsum(0) - size)[run], size[run]
+    figures = []
+    for step in range(RESAMPLES):
+        random = numbered(1, seed, step)
+        drawn = order[start + (random.uniform("bootstrap", len(counts))[0].double() * size).long()]
+        figures.append(of(torch.bincount(drawn, minlength=len(counts)).double()[places], random).double())
+    return torch.stack(figures).nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64), dim=0).T
+
+
+def _groups(group: Int64[Tensor, " n"]) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " G"]]:
+    """The group of each row, counted from 0, and the rows of each group."""
     places, counts = group.unique(return_inverse=True, return_counts=True)[1:]
     if len(counts) < 2:
         raise DataError(
@@ -99,43 +149,50 @@ def _resampled(values: Float[Tensor, " n"], group: Int64[Tensor, " n"], seed: in
         )
     if len(counts) < FEW:
         log.warning("intervals come from %d test episodes only and are too narrow: collect more", len(counts))
+    return places, counts
+
+
+def _resampled(values: Float[Tensor, " n"], group: Int64[Tensor, " n"], seed: int) -> list[float]:
+    """Bootstrap interval of the mean of values, whole groups drawn: the frames of an episode are not independent."""
+    places, counts = _groups(group)
     totals = values.new_zeros(len(counts)).index_add_(0, places, values)
     return bootstrap(lambda drawn: totals[drawn].sum() / counts[drawn].sum(), len(counts), seed=seed)
 
 
-def check(train: Features, test: Features) -> None:
-    """Check that features can be probed.
+def check(train: Features, test: Features, tokens: bool = False) -> None:
+    """Check that features can be probed: vectors [n, D], or with `tokens` sets of them [n, N, D].
 
     Raises:
-        ShapeError: tokens that were not pooled, or different widths.
+        ShapeError: tokens that were not pooled, or were where they are needed; different widths or numbers of tokens.
         DataError: no rows, or NaN or infinity in the features.
     """
+    need = "[n, N, D], extract them with pool=False" if tokens else "[n, D], pool them"
     for name, features in (("train", train), ("test", test)):
-        if features.x.ndim != 2:
-            raise ShapeError(
-                f"{name} features have shape {tuple(features.x.shape)}: this probe needs [n, D], pool them"
-            )
+        if features.x.ndim != 2 + tokens:
+            raise ShapeError(f"{name} features have shape {tuple(features.x.shape)}: this probe needs {need}")
         if not len(features.x):
             raise DataError(f"there are no {name} rows: give at least one")
-        wrong = (~features.x.isfinite().all(1)).nonzero().flatten()
+        wrong = (~features.x.isfinite().flatten(1).all(1)).nonzero().flatten()
         if len(wrong):
             raise DataError(
                 f"{len(wrong)} of {len(features.x)} {name} features are NaN or infinite, the first is row "
                 f"{int(wrong[0])}: the encoder diverged, or its input holds NaN"
             )
-    if train.x.shape[1] != test.x.shape[1]:
+    if train.x.shape[-1] != test.x.shape[-1]:
         raise ShapeError(
-            f"train features have width {train.x.shape[1]}, test features {test.x.shape[1]}: use one encoder"
+            f"train features have width {train.x.shape[-1]}, test features {test.x.shape[-1]}: use one encoder"
         )
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise ShapeError(f"train rows have {train.x.shape[1]} tokens, test rows {test.x.shape[1]}: use one image size")
 
 
-def check_classes(train: Features, test: Features) -> int:
+def check_classes(train: Features, test: Features, tokens: bool = False) -> int:
     """Check that features can be classified; the number of classes of the train rows, counted from 0.
 
     Raises:
         ShapeError, DataError: as `check`; or the targets are no classes; or there is only one.
     """
-    check(train, test)
+    check(train, test, tokens)
     for features in (train, test):
         if features.y.ndim != 1 or features.y.is_floating_point():
             raise DataError(

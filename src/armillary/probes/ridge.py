@@ -51,7 +51,7 @@ def ridge(train: Features, test: Features, strengths: tuple[float, ...] = STRENG
     settings = {"strength": chosen, "validation": tried, "seed": seed}
     return Report(
         "ridge", score, interval, chance, settings, len(x), len(asked), time.perf_counter() - begun, rows, test.index,
-        test.group, details,
+        test.group, details, "R²",
     )  # fmt: skip
 
 

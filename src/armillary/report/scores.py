@@ -9,6 +9,14 @@ from .record import Json, Record, branch, number, numbers, text
 
 Interval = tuple[float, float]
 
+FURTHER = {  # key in report.json: what a reader calls it
+    "balanced_accuracy": "balanced accuracy",
+    "sensitivity": "sensitivity",
+    "calibration_error": "calibration error",
+    "pixel_accuracy": "pixel accuracy",
+    "foreground_iou": "foreground IoU",
+}
+
 REFERENCES = {  # key in report.json: what a reader calls it
     "untrained": "untrained encoder",
     "raw": "raw input",
@@ -65,12 +73,13 @@ def probes(report: Json) -> list[Score]:
     found = []
     for name in branch(report, "probe"):
         tree = branch(report, "probe", name)
-        of = "" if name == "label" else f" of {words.named(name).lower()}"
+        of = "" if name in ("label", "mask") else f" of {words.named(name).lower()}"
         if number(tree.get("r2")) is not None:
             found.append(_probe(f"{words.named(name)} probe, R²", tree, tree, "r2"))
         for kind, part in tree.items():
             if isinstance(part, dict) and number(part.get("score")) is not None:
-                found.append(_probe(f"{words.named(kind)}, accuracy{of}", part, tree, "score"))
+                measure = text(part.get("measure")) or "accuracy"
+                found.append(_probe(f"{words.named(kind)}, {measure}{of}", part, tree, "score"))
             elif isinstance(part, dict) and number(part.get("r2")) is not None:
                 found.append(_probe(f"{words.named(kind)}, R²{of}", part, tree, "r2"))
     return found
@@ -171,10 +180,18 @@ def _probe(name: str, tree: Json, group: Json, key: str) -> Score:
         interval=ends(tree.get("interval")),
         unit="r2" if key == "r2" else "share",
         references=_references({**group, **tree}, key, ("untrained", "raw", "chance")),
+        note=", ".join(_further(tree)),
         settings=", ".join([*sizes, *_settings(tree.get("settings") or group.get("settings"))]),
         difference=number(tree.get("difference")),
         difference_interval=ends(tree.get("difference_interval")),
     )
+
+
+def _further(tree: Json) -> list[str]:
+    """What a probe found beside its score."""
+    found = [f"{FURTHER[k]} {words.figure(number(tree[k]), 'share')}" for k in FURTHER if number(tree.get(k))]
+    at = {k: number(value) for k, value in branch(tree, "recall").items()}
+    return found + [f"recall at {k} {words.figure(value, 'share')}" for k, value in at.items()]
 
 
 def _settings(value: object) -> list[str]:

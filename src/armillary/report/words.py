@@ -11,6 +11,8 @@ UNITS = ("share", "r2", "error")  # a proportion; a coefficient of determination
 NAMES = {
     "linear": "Linear probe",
     "knn": "Nearest neighbors",
+    "attentive": "Attentive probe",
+    "clinical": "Clinical probe",
     "r2": "R²",
     "rankme": "RankMe",
     "copy_ratio": "Error over copy-last",

@@ -38,6 +38,8 @@ class Config:
     """blocks of the predictor"""
     predictor_heads: int = 16
     """attention heads of the predictor; the released code takes the encoder's number"""
+    predictor: Literal["per block", "shared"] = "per block"
+    """each target block is predicted in a sequence alone, as released, or all in one that they share, as in V-JEPA"""
     targets: int = 4
     """target blocks per image"""
     target_scale: Range = (0.15, 0.2)
@@ -76,7 +78,7 @@ class IJEPA(Method):
         self.teacher = EMA(self.encoder)
         self.predictor = MaskPredictor(
             config.encoder.width, config.predictor_width, config.predictor_depth, config.predictor_heads,
-            init=config.encoder.init,
+            init=config.encoder.init, shared=config.predictor == "shared",
         )  # fmt: skip
 
     @property

@@ -1,0 +1,106 @@
+"""Charts of a comparison: scores with intervals, and score against compute."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ..report import words
+from ..report.plots import Chart
+from ..report.style import Colors
+from .contenders import PIXELS
+from .summary import Line, Summary
+
+SHADES = ("#1f77b4", "#c2570c", "#00795c", "#b3261e", "#8250c4", "#8c6d1f", "#b0307c", "#5b6475", "#2c8fa3", "#6b8e23")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+ROW = 22.0  # pixels of a contender in the chart of scores
+
+
+def height(found: Summary) -> float:
+    """Of a chart in which each contender needs a line of text."""
+    return max(240.0, 60 + ROW * len(found.lines))
+
+
+def charts(found: Summary) -> list[Chart]:
+    """Those that the rows have numbers for."""
+    made = [scores(found)]
+    if found.labeled and any(line.curve for line in found.lines):
+        made.append(compute(found))
+    return made
+
+
+def scores(found: Summary) -> Chart:
+    """A dot for each contender, with its interval, the untrained backbones and raw pixels among them."""
+
+    def draw(axes: Axes, colors: Colors) -> None:
+        lines = found.lines[::-1]
+        for y, line in enumerate(lines):
+            color = {"run": colors.accent, PIXELS: colors.raw}.get(line.kind, colors.untrained)
+            score = line.scores.get("linear")
+            x = 100 * line.main if score else line.main
+            if score:
+                low, high = (100 * end for end in score.interval)
+                axes.plot([low, high], [y, y], color=color, linewidth=1.6)
+                axes.plot(
+                    [100 * value for value in score.seeds], [y] * len(score.seeds), "|", color=color, markersize=7
+                )
+            axes.plot([x], [y], "o" if line.kind == "run" else "D", color=color, markersize=5)
+        axes.yaxis.set_major_locator(MaxNLocator(1))
+        axes.set_yticks([])
+        axes.grid(axis="x", color=colors.line, linewidth=0.8)
+        axes.set_ylim(-0.7, len(lines) - 0.3)
+        for y, line in enumerate(lines):
+            axes.annotate(
+                _short(line.name), (1, y), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                va="center", color=colors.ink, fontsize=12,
+            )  # fmt: skip
+
+    what = "Linear accuracy, %" if found.labeled else "RankMe: directions in use"
+    return Chart(what, "mean, interval over seeds, and single seeds; diamonds are floors", draw, labels=True)
+
+
+def compute(found: Summary) -> Chart:
+    """Nearest-neighbor accuracy along each training against FLOPs: mean of seeds over their range."""
+    lines = [line for line in found.lines if line.curve]
+
+    def draw(axes: Axes, colors: Colors) -> None:
+        ends = []
+        for place, line in enumerate(lines):
+            x, mean, low, high = np.array(line.curve).T
+            color, dash = SHADES[place % len(SHADES)], DASHES[place // len(SHADES) % len(DASHES)]
+            axes.fill_between(x, 100 * low, 100 * high, color=color, alpha=0.1, linewidth=0)
+            axes.plot(x, 100 * mean, color=color, linewidth=1.6, linestyle=dash, marker="o", markersize=3)
+            ends.append((100 * float(mean[-1]), color, line))
+        axes.set_xlim(0, max(float(line.curve[-1][0]) for line in lines))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_formatter(lambda value, _: words.compact(float(value)))
+        axes.set_xlabel("counted FLOPs of training", color=colors.quiet, fontsize=12)
+        _name(axes, ends)
+
+    return Chart(
+        "Score against compute", "nearest-neighbor accuracy along training, %; range of seeds", draw, labels=True
+    )
+
+
+def _name(axes: Axes, ends: list[tuple[float, str, Line]]) -> None:
+    """Names beside the ends of curves, pushed apart where they would overlap."""
+    low, high = axes.get_ylim()
+    gap = min(0.05, 0.98 / max(1, len(ends)))
+    order = sorted(ends, key=lambda end: end[0])
+    places = [(end[0] - low) / (high - low) for end in order]
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    over = max(0.0, places[-1] - 1.0)
+    places = [place - over for place in places]
+    for i in range(len(places) - 2, -1, -1):
+        places[i] = min(places[i], places[i + 1] - gap)
+    for place, (_, color, line) in zip(places, order, strict=True):
+        axes.annotate(
+            _short(line.name), (1, place), (8, 0), xycoords="axes fraction", textcoords="offset points", va="center",
+            color=color, fontsize=12,
+        )  # fmt: skip
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 20 else f"{name[:19]}…"

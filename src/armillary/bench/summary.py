@@ -1,0 +1,235 @@
+"""What rows say: one line per contender, with intervals, gains over its untrained backbone, ranks and cost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any
+
+import torch
+
+from ..errors import DataError
+from ..recipes.run import Json
+from . import intervals
+from .contenders import PIXELS, UNTRAINED
+from .intervals import Right
+from .measure import PROBES
+from .rows import unpacked
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over seeds and its interval. gain: over the untrained backbone, paired; None for floors."""
+
+    mean: float
+    interval: Interval
+    seeds: tuple[float, ...]
+    gain: float | None = None
+    gain_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A contender, or a floor. cost: sums and means over its runs as JSON; curve: (FLOPs, mean, lowest, highest)."""
+
+    name: str
+    kind: str
+    backbone: str
+    seeds: int
+    scores: dict[str, Score] = field(default_factory=dict)
+    rank: tuple[float, int, int] | None = None
+    diagnostics: Json = field(default_factory=dict)
+    untrained_diagnostics: Json = field(default_factory=dict)
+    cost: Json = field(default_factory=dict)
+    curve: tuple[tuple[float, float, float, float], ...] = ()
+    verdicts: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def main(self) -> float:
+        """By what lines are ordered: linear accuracy, or RankMe where there are no labels."""
+        return self.scores["linear"].mean if self.scores else float(self.diagnostics.get("rankme") or 0.0)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How much better the first of two contenders is, paired over test rows and seeds."""
+
+    first: str
+    second: str
+    difference: float
+    interval: Interval
+
+    @property
+    def differ(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return not self.interval[0] <= 0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A whole comparison. lines: best first; tries: rows of tuning; failures: what did not come to a row."""
+
+    data: Json
+    lines: tuple[Line, ...]
+    pairs: tuple[Pair, ...]
+    tries: tuple[Json, ...]
+    failures: tuple[Json, ...]
+    warnings: tuple[str, ...]
+    labeled: bool
+    commits: tuple[str, ...]
+    budget: float
+    probe_rows: tuple[int, int]
+
+    def tree(self) -> Json:
+        """As JSON."""
+        return asdict(self)
+
+
+def summary(rows: Sequence[Json], failures: Sequence[Json] = ()) -> Summary:
+    """Everything that pages show, from rows alone.
+
+    Raises:
+        DataError: there are no runs, or rows of different data or budgets are mixed.
+    """
+    rows = _current(rows)
+    runs = [row for row in rows if row["kind"] == "run"]
+    if not runs:
+        raise DataError("no run is finished: there is nothing to compare yet")
+    for what in ("data", "budget"):
+        if any(row[what] != runs[0][what] for row in runs):
+            kinds = sorted({str(row[what]) for row in runs})
+            raise DataError(
+                f"rows of different {what} are mixed: {'; '.join(kinds)}; keep each comparison in its --out"
+            )
+    grouped: dict[str, list[Json]] = defaultdict(list)
+    for row in sorted(runs, key=lambda row: int(row["seed"])):  # type: ignore[call-overload]
+        grouped[str(row["contender"])].append(row)
+    lines = [_line(name, mine) for name, mine in grouped.items()]
+    lines += _untrained(runs) + [_pixels(row) for row in rows if row["kind"] == PIXELS]
+    labeled = all(line.scores for line in lines)
+    if labeled:
+        lines = _ranked(lines, {name: _answers(mine, "linear") for name, mine in grouped.items()})
+    lines.sort(key=lambda line: -line.main)
+    order = [line.name for line in lines if line.kind == "run"]
+    pairs = _pairs(order, grouped) if labeled else ()
+    tries = tuple(row for row in rows if row["kind"] == "try")
+    warnings = tuple(sorted({str(text) for row in rows for text in row.get("warnings") or ()}))  # type: ignore[attr-defined]
+    commits = tuple(sorted({str(row["commit"]) for row in runs}))
+    data, budget, first = _held(runs[0], "data"), float(runs[0]["budget"]), _held(runs[0], "scores")  # type: ignore[arg-type, call-overload]
+    used = (int(first.get("train", 0)), int(first.get("test", 0)))
+    return Summary(data, tuple(lines), pairs, tries, tuple(failures), warnings, labeled, commits, budget, used)
+
+
+def _current(rows: Sequence[Json]) -> list[Json]:
+    """Rows without what a later one replaces: same place, or a contender's rows with other settings than its last."""
+    last: dict[object, Json] = {(row["kind"], row["contender"]): row for row in rows}
+    found: dict[object, Json] = {}
+    for row in rows:
+        place = (row["kind"], row["contender"], row["seed"], row.get("factor") if row["kind"] == "try" else None)
+        if _alike(row.get("values"), last[row["kind"], row["contender"]].get("values"), row["kind"] == "try"):
+            found[place] = row
+    return list(found.values())
+
+
+def _alike(first: object, second: object, any_rate: bool) -> bool:
+    """Whether two rows tell the same settings, as far as both tell them and but for the seed."""
+    if not (isinstance(first, dict) and isinstance(second, dict)):
+        return first == second
+    shared = (first.keys() & second.keys()) - {"seed"} - ({"lr"} if any_rate else set())
+    return all(_alike(first[name], second[name], any_rate) for name in shared)
+
+
+def _line(name: str, mine: list[Json]) -> Line:
+    scores = {}
+    for probe in PROBES if "linear" in _held(mine[0], "scores") else ():
+        right, before = _answers(mine, probe), _answers(mine, probe, UNTRAINED)
+        gain, low, high = intervals.difference(right, before)
+        means = tuple(right.double().mean(1).tolist())
+        scores[probe] = Score(float(right.double().mean()), intervals.over_seeds(right), means, gain, (low, high))
+    totals = ("flops", "flops_per_step", "samples", "steps", "seconds", "cpu_seconds", "parameters", "lr", "batch")
+    cost: Json = {key: _mean([row[key] for row in mine]) for key in (*totals, "encoder_parameters")}
+    cost |= {"factor": mine[0]["factor"], "commit": ", ".join(sorted({str(row["commit"])[:8] for row in mine}))}
+    return Line(
+        name, "run", str(mine[0]["backbone"]), len(mine), scores, None,
+        _averaged([_held(row, "scores") for row in mine]), _averaged([_held(row, UNTRAINED) for row in mine]),
+        cost, _curve(mine), tuple(sorted({str(_held(row, "scores")["verdict"]) for row in mine})),
+        tuple(str(row["key"]) for row in mine),
+    )  # fmt: skip
+
+
+def _untrained(runs: list[Json]) -> list[Line]:
+    """One line per backbone: its encoders as they were initialized, each distinct one once."""
+    found: dict[str, dict[str, Json]] = defaultdict(dict)
+    for row in runs:
+        floor = _held(row, UNTRAINED)
+        found[str(row["backbone"])].setdefault(str(floor), {"scores": floor, "commit": row["commit"]})
+    return [_floor(f"{UNTRAINED} {name}", UNTRAINED, name, list(held.values())) for name, held in found.items()]
+
+
+def _pixels(row: Json) -> Line:
+    return _floor("raw pixels", PIXELS, "", [row])
+
+
+def _floor(name: str, kind: str, backbone: str, held: list[Json]) -> Line:
+    parts, scores = [_held(row, "scores") for row in held], {}
+    for probe in PROBES if "linear" in parts[0] else ():
+        right = _answers(held, probe)
+        means = tuple(right.double().mean(1).tolist())
+        scores[probe] = Score(float(right.double().mean()), intervals.over_seeds(right), means)
+    cost: Json = {"commit": ", ".join(sorted({str(row["commit"])[:8] for row in held}))}
+    verdicts = tuple(sorted({str(part["verdict"]) for part in parts}))
+    keys = tuple(str(row["key"]) for row in held if "key" in row)
+    return Line(name, kind, backbone, len(held), scores, None, _averaged(parts), {}, cost, (), verdicts, keys)
+
+
+def _ranked(lines: list[Line], answers: dict[str, Right]) -> list[Line]:
+    ranks = dict(zip(answers, intervals.ranks(list(answers.values())), strict=True))
+    return [Line(**{**vars(line), "rank": ranks.get(line.name)}) for line in lines]
+
+
+def _pairs(order: Sequence[str], grouped: dict[str, list[Json]]) -> tuple[Pair, ...]:
+    """All pairs in the order of their scores, over the seeds that both have."""
+    found = []
+    for first, second in combinations(order, 2):
+        shared = {row["seed"] for row in grouped[first]} & {row["seed"] for row in grouped[second]}
+        if shared:
+            a, b = ([row for row in grouped[name] if row["seed"] in shared] for name in (first, second))
+            mean, low, high = intervals.difference(_answers(a, "linear"), _answers(b, "linear"))
+            found.append(Pair(first, second, mean, (low, high)))
+    return tuple(found)
+
+
+def _answers(mine: Sequence[Json], probe: str, part: str = "scores") -> Right:
+    held = [_held(row, part) for row in mine]
+    return torch.stack([unpacked(str(one[probe]["rows"]), int(one["test"])) for one in held])
+
+
+def _curve(mine: list[Json]) -> tuple[tuple[float, float, float, float], ...]:
+    curves = [row.get("curve") or [] for row in mine]
+    points: list[Any] = list(zip(*curves, strict=False))
+    return tuple(
+        (float(at[0][0]), sum(y for _, y in at) / len(at), min(y for _, y in at), max(y for _, y in at))
+        for at in points
+    )
+
+
+def _held(row: Json, part: str) -> dict[str, Any]:
+    held = row.get(part)
+    if not isinstance(held, dict):
+        raise DataError(f"the row {row.get('key')} of {row.get('contender')} has no {part!r}: delete it and run again")
+    return held
+
+
+def _averaged(parts: Sequence[dict[str, Any]]) -> Json:
+    names = [name for name, value in parts[0]["diagnostics"].items() if value is not None]
+    return {name: _mean([part["diagnostics"].get(name) for part in parts]) for name in names}
+
+
+def _mean(values: Sequence[Any]) -> float:
+    known = [float(value) for value in values if value is not None]
+    return sum(known) / len(known) if known else float("nan")

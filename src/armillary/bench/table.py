@@ -1,0 +1,90 @@
+"""The table of a comparison as text, for every page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..report import words
+from .summary import Interval, Line, Score, Summary
+
+MINUS = "−"
+
+
+def columns(found: Summary, short: bool = False) -> dict[str, list[str]]:
+    """Cells by heading, a row per line. short: what fits on a screen."""
+    made: dict[str, Callable[[Line], str]] = {"Contender": lambda line: line.name}
+    if found.labeled:
+        made["Linear, %"] = lambda line: percent(line.scores["linear"])
+        made["Over untrained"] = lambda line: gain(line.scores["linear"])
+        made["kNN, %"] = lambda line: percent(line.scores["knn"])
+        if not short:
+            made["kNN over untrained"] = lambda line: gain(line.scores["knn"])
+        made["Rank"] = rank
+    else:
+        made["RankMe"] = lambda line: number(line.diagnostics.get("rankme"))
+        made["Untrained"] = lambda line: number(line.untrained_diagnostics.get("rankme"))
+        made["Participation"] = lambda line: number(line.diagnostics.get("participation"))
+        made["Spread"] = lambda line: number(line.diagnostics.get("spread"))
+        made["Verdict"] = lambda line: "; ".join(line.verdicts)
+    made["Backbone"] = lambda line: line.backbone
+    made["CPU min"] = lambda line: number(_cost(line, "cpu_seconds", 60))
+    if not short:
+        made |= {
+            "FLOPs": lambda line: words.compact(_cost(line, "flops")) if line.kind == "run" else "",
+            "Samples": lambda line: words.count(_cost(line, "samples")) if line.kind == "run" else "",
+            "Learning rate": learning_rate(found),
+            "Seeds": lambda line: str(line.seeds),
+            "Commit": lambda line: str(line.cost.get("commit", "")),
+        }
+    return {heading: [cell(line) for line in found.lines] for heading, cell in made.items()}
+
+
+def percent(score: Score) -> str:
+    """A mean with its interval, in percent."""
+    return f"{100 * score.mean:.1f} ({_ends(score.interval)})"
+
+
+def gain(score: Score) -> str:
+    """A difference in points with its interval; nothing for floors."""
+    return "" if score.gain is None else points(score.gain, score.gain_interval)
+
+
+def points(difference: float, interval: Interval | None) -> str:
+    """A difference in percentage points with its interval."""
+    shown = f"{100 * difference:+.1f}".replace("-", MINUS)
+    return f"{shown} ({_ends(interval, sign=True)})" if interval else shown
+
+
+def rank(line: Line) -> str:
+    """The rank with its interval."""
+    return "" if line.rank is None else f"{line.rank[0]:g} ({line.rank[1]} to {line.rank[2]})"
+
+
+def number(value: object) -> str:
+    """A number with three digits, nothing where there is none."""
+    return words.compact(value) if isinstance(value, float) else ""
+
+
+def learning_rate(found: Summary) -> Callable[[Line], str]:
+    """The chosen rate, and whether it is the lowest or highest of those that were tried."""
+
+    def cell(line: Line) -> str:
+        if "lr" not in line.cost:
+            return ""
+        factors = sorted(float(row["factor"]) for row in found.tries if row["contender"] == line.name)  # type: ignore[arg-type]
+        mine, shown = line.cost["factor"], number(line.cost["lr"])
+        if len(factors) > 1 and mine in (factors[0], factors[-1]):
+            shown += " (lowest)" if mine == factors[0] else " (highest)"
+        return shown
+
+    return cell
+
+
+def _cost(line: Line, name: str, unit: float = 1.0) -> float | None:
+    value = line.cost.get(name)
+    return float(value) / unit if isinstance(value, float | int) else None
+
+
+def _ends(interval: Interval, sign: bool = False) -> str:
+    low, high = (f"{100 * end:{'+' if sign else ''}.1f}".replace("-", MINUS) for end in interval)
+    return f"{low} to {high}"

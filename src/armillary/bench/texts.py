@@ -1,0 +1,77 @@
+"""What a comparison says in sentences."""
+
+from __future__ import annotations
+
+from ..report import words
+from .summary import Summary
+
+
+def lead(found: Summary) -> str:
+    """What came out, in a sentence or two."""
+    runs = [line for line in found.lines if line.kind == "run"]
+    if not found.labeled:
+        return (
+            f"{len(runs)} contenders without labels: accuracy is unknown. What stands here are label-free diagnostics "
+            "of the representations of test images, which show a collapse and say little of usefulness."
+        )
+    gained = [line for line in runs if (line.scores["linear"].gain_interval or (0.0, 0.0))[0] > 0]
+    first = runs[0]
+    tied = [line.name for line in runs[1:] if line.rank and line.rank[1] == 1]
+    shared = f"; {words.listed(tied)} may be as good" if tied else ""
+    return (
+        f"{len(gained)} of {len(runs)} contenders beat their own untrained backbone. The best linear accuracy is "
+        f"{words.figure(first.scores['linear'].mean, 'share')}, of {first.name}{shared}."
+    )
+
+
+def how(found: Summary) -> str:
+    """How it was done."""
+    data, runs = found.data, [line for line in found.lines if line.kind == "run"]
+    seeds = sorted({line.seeds for line in runs})
+    said = [
+        f"Every contender was trained for {found.budget:.3g} counted FLOPs (products of training steps, forwards and "
+        f"backwards, teachers included) on {words.count(_number(data['images']))} images of {data['size']} pixels"
+    ]
+    if found.tries:
+        count = max(sum(row["contender"] == line.name for row in found.tries) for line in runs)
+        share = _number(found.tries[0]["budget"]) / found.budget
+        said[0] += (
+            f", after {count} learning rates had been tried for {100 * share:.0f} % of that each, on the train images "
+            "without a held-out tenth, by which they were judged (linear probe)"
+        )
+    said.append(f"seeds: {words.listed([str(n) for n in seeds])} per contender")
+    text = ". ".join(part[:1].upper() + part[1:] for part in said) + "."
+    if not found.labeled:
+        return text
+    return text + (
+        f" Probes are fitted on frozen features of {words.count(found.probe_rows[0])} train images and scored on "
+        f"{words.count(found.probe_rows[1])} test images, which nothing was chosen by. Intervals are "
+        "95 %: of scores Student's over seeds (Wilson's over test images for a single seed), of gains and differences "
+        "paired over test images and seeds, of ranks a bootstrap of both."
+    )
+
+
+def notes(found: Summary) -> list[str]:
+    """What a reader must know: partial labels, verdicts other than healthy, warnings."""
+    said = []
+    images, labeled = _number(found.data["images"]), _number(found.data["labeled"])
+    if 0 < labeled < images:
+        said.append(f"{words.count(labeled)} of the train images are labeled; the others were trained on without.")
+    for line in found.lines:
+        bad = [verdict for verdict in line.verdicts if verdict != "healthy"]
+        if bad and line.kind == "run":
+            said.append(f"{line.name}: {'; '.join(bad)}.")
+    said += [f"Warning of a run: {text}" for text in found.warnings]
+    dirty = [commit for commit in found.commits if commit.endswith("-dirty") or not commit]
+    if dirty:
+        said.append("Some rows were made by code that is not exactly that of a commit.")
+    return said
+
+
+def failed(found: Summary) -> list[str]:
+    """One sentence per failure."""
+    return [f"{f['contender']}, {f['kind']}, seed {f['seed']}: {f['message']}" for f in found.failures]
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
