@@ -23,21 +23,7 @@ from armillary.cli import main
 def test_wrong_input_is_told_before_anything_is_trained(
     more: list[str], methods: tuple[str, ...], words: str, pictures: Path, tmp_path: Path, capsys
 ):
-    assert (
-        main(
-            [
-                "bench",
-                "images",
-                "--data.path",
-                str(pictures),
-                "--out",
-                str(tmp_path / "out"),
-                *more,
-                "--methods",
-                *methods,
-            ]
-        )
-        == 2
-    )
+    call = ["bench", "images", "--data.path", str(pictures), "--out", str(tmp_path / "out"), *more]
+    assert main([*call, "--methods", *methods]) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out" / "rows.jsonl").exists()

@@ -109,8 +109,9 @@ PATCHES = ijepa.Config(
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Run:
+def street(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Images of two classes, masks of their bright halves; the checkpoint lies in `tmp_path / "run"`."""
+    monkeypatch.setattr("armillary.probes.report.RESAMPLES", 50)
     light = numbered(60, seed=4).uniform("light", 3, 16, 16) * 120
     for i, image in enumerate(light):
         top = i % 2 == 0
@@ -162,7 +163,10 @@ def test_segmentation_without_masks_is_explained(street: Run, tmp_path: Path):
         probed(bare, tmp_path / "run")
 
 
-def test_kinds_are_chosen_on_the_command_line(run: Path, recipe: str, capsys: pytest.CaptureFixture):
+def test_kinds_are_chosen_on_the_command_line(
+    run: Path, recipe: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("armillary.probes.report.RESAMPLES", 50)
     flags = ["--probe.kinds", "retrieval", "low_shot", "--probe.shots", "2", "--probe.draws", "2", "--json"]
     assert main(["probe", str(run), "--recipe", recipe, *flags]) == 0
     found = json.loads(capsys.readouterr().out)["probe"]["label"]

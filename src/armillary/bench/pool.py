@@ -80,8 +80,7 @@ def run(plan: Comparison, shown: Ready) -> State:
             shown(state)
             if not state.running:
                 break
-            time.sleep(PAUSE)
-            for one in [one for one in state.running if one.process.poll() is not None]:
+            for one in _over(state, shown):
                 state.running.remove(one)
                 row = rows.one(scratch / f"{one.job.key}.json") if one.process.returncode == 0 else None
                 if row is None:
@@ -96,6 +95,14 @@ def run(plan: Comparison, shown: Ready) -> State:
     state.failures += _hopeless(plan, state)
     shutil.rmtree(scratch, ignore_errors=True)
     return state
+
+
+def _over(state: State, shown: Ready) -> list[Running]:
+    """Wait until processes end, and return these."""
+    while not (over := [one for one in state.running if one.process.poll() is not None]):
+        time.sleep(PAUSE)
+        shown(state)
+    return over
 
 
 def _started(job: Job, plan: Comparison, scratch: Path) -> subprocess.Popen[bytes]:

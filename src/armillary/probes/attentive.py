@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +35,10 @@ def attentive(
 ) -> Report:
     """Accuracy of an attentive classifier of the tokens [n, N, D], fitted by AdamW.
 
-    Each channel is standardized over all train tokens. A tenth of the train rows is held out. Each learning rate is tried once on the others, its cosine going to 0 in the
-    last epoch; of all rates and epochs the weights that are most accurate on the held-out rows, the first of equals,
-    answer the test rows. `settings` holds the best accuracy of every rate; `tried` counts rates times epochs.
+    Each channel is standardized over all train tokens. A tenth of the train rows is held out. Each learning rate is
+    tried once on the others, its cosine going to 0 in the last epoch; of all rates and epochs the weights that are most
+    accurate on the held-out rows, the first of equals, answer the test rows. `settings` holds the best accuracy of
+    every rate; `tried` counts rates times epochs.
 
     Args:
         depth: 1, or more for self-attention blocks after the cross-attention.
@@ -62,22 +63,15 @@ def attentive(
     tokens, asked = (
         part.view(-1, *train.x.shape[1:]) for part in standardized(train.x.flatten(0, 1), test.x.flatten(0, 1))
     )
-    x, y, others, truth = tokens[~held], train.y[~held], tokens[held], train.y[held]
-    best, chosen, tried = -1.0, {}, {}
-    kept: dict[str, Tensor] = {}
-    probe = _new(width, heads, classes, depth, seed)
-    for rate in rates:
-        probe = _new(width, heads, classes, depth, seed)
-        for epoch in _epochs(probe, x, y, rate, epochs, batch, weight_decay, seed):
-            found = float((_answers(probe, others) == truth).float().mean())
-            tried[str(rate)] = max(found, tried.get(str(rate), -1.0))
-            if found > best:
-                best, chosen = found, {"rate": rate, "epoch": epoch + 1}
-                kept = {name: value.clone() for name, value in probe.state_dict().items()}
-    probe.load_state_dict(kept)
+    probe, best, tried = _chosen(
+        lambda: _new(width, heads, classes, depth, seed),
+        lambda probe, rate: _epochs(probe, tokens[~held], train.y[~held], rate, epochs, batch, weight_decay, seed),
+        lambda probe: float((_answers(probe, tokens[held]) == train.y[held]).float().mean()),
+        rates,
+    )
     right = _answers(probe, asked) == test.y
     score, interval = scored(right, test.group, seed)
-    settings = {**chosen, "validation": tried, "tried": len(tried) * epochs, "epochs": epochs, "batch": batch,
+    settings = {**best, "validation": tried, "tried": len(tried) * epochs, "epochs": epochs, "batch": batch,
                 "weight_decay": weight_decay, "depth": depth, "heads": heads, "seed": seed}  # fmt: skip
     return Report(
         "attentive", score, interval, majority(train, test), settings, len(train.x), len(right),
@@ -89,6 +83,27 @@ def _new(width: int, heads: int, classes: int, depth: int, seed: int) -> Attenti
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AttentiveClassifier(width, heads, classes, depth)
+
+
+def _chosen(
+    new: Callable[[], AttentiveClassifier],
+    trained: Callable[[AttentiveClassifier, float], Iterator[int]],
+    judged: Callable[[AttentiveClassifier], float],
+    rates: tuple[float, ...],
+) -> tuple[AttentiveClassifier, dict[str, float], dict[str, float]]:
+    """The classifier of the best rate and epoch, which these are, and the best judgment of each rate."""
+    probe, best, chosen, tried = new(), -1.0, {}, {}
+    kept: dict[str, Tensor] = {}
+    for rate in rates:
+        probe = new()
+        for epoch in trained(probe, rate):
+            found = judged(probe)
+            tried[str(rate)] = max(found, tried.get(str(rate), -1.0))
+            if found > best:
+                best, chosen = found, {"rate": rate, "epoch": epoch + 1}
+                kept = {name: value.clone() for name, value in probe.state_dict().items()}
+    probe.load_state_dict(kept)
+    return probe, chosen, tried
 
 
 def _epochs(
