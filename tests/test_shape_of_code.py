@@ -28,8 +28,8 @@ MAY_IMPORT = {
     "report": FLOOR,
     "recipes": (*FLOOR, "views", "nn", "methods", "planning", "data", "envs", "probes", "diagnostics", "training"),
     "bench": (
-        *FLOOR, "functional", "views", "nn", "methods", "data", "probes", "diagnostics", "training", "report", "recipes",
-        "catalogue",
+        *FLOOR, "functional", "views", "nn", "methods", "data", "probes", "diagnostics", "training", "report",
+        "recipes", "catalogue",
     ),
     "commands": (
         *FLOOR, "functional", "views", "nn", "methods", "planning", "data", "envs", "probes", "diagnostics", "training",

@@ -6,7 +6,7 @@ What is in a batch (whoever makes data converts to this table; `index` is always
 |---|---|---|
 | index | [B] int64 | identity of each row in its data set |
 | image | [B, C, h, w]; in episodes [B, T, C, h, w] | uint8 until `prepare` normalises it on the device, then float32 |
-| normalization | [B, 2, C] float32 | mean and standard deviation, of values in [0, 1], that `image` was normalized with |
+| normalization | [B, 2, C] float32 | mean and std, of values in [0, 1], by which `image` was normalized |
 | video | [B, T, C, h, w] | as image |
 | action, proprio, state, reward, terminated | [B, T, A], [B, T, P], [B, T, S], [B, T], [B, T] | action t leaves \
 observation t and produces observation t + 1; `state` is the truth for probes, never an input |

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from .. import catalogue
 from ..errors import ConfigError, suggest
 from ..nn.encoder import ViT
 from ..recipes.run import Json, Probe, Run, restored
+from ..views.pixels import PixelViews
 from .splits import Splits
 
 SMALL = "_cifar10"  # recipes of small images end so: ijepa_cifar10 is the contender `ijepa`
@@ -64,7 +66,7 @@ def contender(text: str, find: Find, splits: Splits, probe: Probe) -> Contender:
 
 
 def fitted(run: Run, splits: Splits, probe: Probe, name: str) -> Run:
-    """The run on these images: data, image size, channels and classes replaced, and a patch that keeps the tokens.
+    """The run on these images: data, sizes of image and views, channels, classes, and a patch that keeps the tokens.
 
     A patch of 4 at 32 pixels is one of 8 at 64; where that is no whole number, the recipe's own is kept.
     Raises:
@@ -75,14 +77,31 @@ def fitted(run: Run, splits: Splits, probe: Probe, name: str) -> Run:
     if not is_dataclass(network) or isinstance(network, type) or not hasattr(network, "image"):
         raise ConfigError(f"{name} has no encoder of images: it cannot be compared on them")
     changes: dict[str, Any] = {"image": data.size}
+    larger = data.size / network.image  # type: ignore[attr-defined]
     if hasattr(network, "channels"):
         changes["channels"] = data.channels
     if isinstance(network, ViT) and network.patch * data.size % network.image == 0:
         changes["patch"] = network.patch * data.size // network.image
-    new: dict[str, Any] = {"encoder": replace(network, **changes)}
+    new: dict[str, Any] = {"encoder": replace(network, **changes), **_views(method, larger)}
     if hasattr(method, "classes") and splits.classes:
         new["classes"] = len(splits.classes)
     return replace(run, method=replace(method, **new), data=data, probe=probe)
+
+
+def _views(method: Any, larger: float) -> dict[str, PixelViews]:
+    """The method's pixel views of a size of their own, `larger` times their size.
+
+    Raises:
+        ConfigError: a size is no whole number then.
+    """
+    found = {}
+    for part in dataclass_fields(method):
+        view = getattr(method, part.name)
+        if isinstance(view, PixelViews) and view.size:
+            if view.size * larger % 1:
+                raise ConfigError(f"{part.name} of {view.size} pixels cannot become {larger:g} times larger")
+            found[part.name] = replace(view, size=int(view.size * larger))
+    return found
 
 
 def described(network: object) -> str:

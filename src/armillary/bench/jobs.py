@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import ConfigError, require
 from ..recipes.run import Json, Run, values
 from .contenders import PIXELS, Contender
+from .measure import PROBES
 from .rows import DIGITS, key, plain
 from .splits import Splits
 
@@ -159,7 +160,9 @@ def fields(run: Run) -> Json:
     tree: dict[str, Any] = values(run)
     tree["data"] = {**tree["data"], "path": Path(str(tree["data"]["path"])).resolve().name}
     tree["loop"] = {name: tree["loop"][name] for name in ("precision", "accumulate")}
-    tree["probe"] = {name: tree["probe"][name] for name in ("train", "test", "neighbors", "temperature", "iterations")}
+    names = ("train", "test", "neighbors", "temperature", "iterations")
+    further = ("kinds", "shots", "draws", "ignore", "specificity") if set(run.probe.kinds) - set(PROBES) else ()
+    tree["probe"] = {name: tree["probe"][name] for name in names + further}
     return {name: tree[name] for name in ("method", "data", "batch", "optim", "loop", "seed", "probe")}
 
 

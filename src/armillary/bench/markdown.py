@@ -5,13 +5,16 @@ from __future__ import annotations
 from ..report import words
 from . import table
 from .summary import Summary
-from .texts import failed, how, lead, notes
+from .texts import FURTHER, failed, how, lead, notes
 
 
 def render(found: Summary) -> str:
     """The whole page."""
     parts = [f"# Comparison on {found.data['name']}", lead(found), grid(table.columns(found)), how(found)]
     parts += [f"- {note}" for note in notes(found)]
+    further = table.further(found)
+    if further["Probe"]:
+        parts += ["## Other probes", FURTHER, grid(further)]
     if found.pairs:
         differ = [pair for pair in found.pairs if pair.differ]
         parts += [

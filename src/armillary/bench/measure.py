@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ..probes.extract import Encode, Features, extract
 from ..probes.knn import knn
 from ..probes.linear import linear
 from ..probes.report import Report
+from ..probes.suite import compared, reports, tasks
 from ..recipes.run import Json, Probe, write_json
 from ..training.checkpoint import checkpoints, read
 from . import rows
@@ -52,6 +54,19 @@ def measured(encode: Encode, splits: Splits, probe: Probe, device: torch.device)
         found |= {name: score(report) for name, report in fitted.items()}
         found |= {"chance": fitted["knn"].chance, "train": len(known.x), "test": len(asked.x)}
     return Measured(found, known, asked)
+
+
+def further(
+    encoders: Mapping[str, Encode], splits: Splits, probe: Probe, device: torch.device
+) -> dict[str, dict[str, object]]:
+    """The other probes that are asked for, of the trained encoder "" beside the untrained one and the raw input."""
+    asked = {name: task for name, task in tasks(probe).items() if name not in PROBES}
+    if not splits.classes:
+        asked = {name: (view, task) for name, (view, task) in asked.items() if view == "mask"}
+    if not asked:
+        return {}
+    found = reports(probe, asked, encoders, (splits.known(False), splits.asked(False)), device)
+    return {name: compared(report) for name, report in found.items()}
 
 
 def score(report: Report) -> Json:

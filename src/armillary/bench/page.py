@@ -15,7 +15,7 @@ from ..report.tables import table as grid
 from . import charts, table
 from .markdown import tried
 from .summary import Line, Summary
-from .texts import failed, how, lead, notes
+from .texts import FURTHER, failed, how, lead, notes
 
 OWN = """
 main{max-width:1180px}
@@ -47,6 +47,7 @@ def render(found: Summary, pictures: Path) -> str:
         element("p", lead(found), class_="lead"),
         _drawn(found),
         _section("All numbers", how(found), _wide(table.columns(found))),
+        _further(found),
         _notes(found),
         _matrix(found),
         _pictures(found, pictures),
@@ -73,6 +74,11 @@ def _drawn(found: Summary) -> Markup:
         caption = element("figcaption", chart.title, element("div", chart.remark, class_="small"))
         figures.append(element("figure", caption, svg(f"chart{place}", chart, 520.0, height)))
     return element("section", element("div", *figures, class_="charts"))
+
+
+def _further(found: Summary) -> Markup:
+    columns = table.further(found)
+    return _section("Other probes", FURTHER, _wide(columns)) if columns["Probe"] else Markup("")
 
 
 def _notes(found: Summary) -> Markup:

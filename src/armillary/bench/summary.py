@@ -34,7 +34,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Line:
-    """A contender, or a floor. cost: sums and means over its runs as JSON; curve: (FLOPs, mean, lowest, highest)."""
+    """A contender, or a floor. cost: sums and means over its runs as JSON; curve: (FLOPs, mean, lowest, highest).
+
+    further: of each seed, the other probes that were asked for, by name.
+    """
 
     name: str
     kind: str
@@ -46,6 +49,7 @@ class Line:
     untrained_diagnostics: Json = field(default_factory=dict)
     cost: Json = field(default_factory=dict)
     curve: tuple[tuple[float, float, float, float], ...] = ()
+    further: tuple[dict[str, Any], ...] = ()
     verdicts: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
@@ -157,7 +161,7 @@ def _line(name: str, mine: list[Json]) -> Line:
     return Line(
         name, "run", str(mine[0]["backbone"]), len(mine), scores, None,
         _averaged([_held(row, "scores") for row in mine]), _averaged([_held(row, UNTRAINED) for row in mine]),
-        cost, _curve(mine), tuple(sorted({str(_held(row, "scores")["verdict"]) for row in mine})),
+        cost, _curve(mine), _further(mine), tuple(sorted({str(_held(row, "scores")["verdict"]) for row in mine})),
         tuple(str(row["key"]) for row in mine),
     )  # fmt: skip
 
@@ -184,7 +188,7 @@ def _floor(name: str, kind: str, backbone: str, held: list[Json]) -> Line:
     cost: Json = {"commit": ", ".join(sorted({str(row["commit"])[:8] for row in held}))}
     verdicts = tuple(sorted({str(part["verdict"]) for part in parts}))
     keys = tuple(str(row["key"]) for row in held if "key" in row)
-    return Line(name, kind, backbone, len(held), scores, None, _averaged(parts), {}, cost, (), verdicts, keys)
+    return Line(name, kind, backbone, len(held), scores, None, _averaged(parts), {}, cost, (), (), verdicts, keys)
 
 
 def _ranked(lines: list[Line], answers: dict[str, Right]) -> list[Line]:
@@ -216,6 +220,10 @@ def _curve(mine: list[Json]) -> tuple[tuple[float, float, float, float], ...]:
         (float(at[0][0]), sum(y for _, y in at) / len(at), min(y for _, y in at), max(y for _, y in at))
         for at in points
     )
+
+
+def _further(mine: Sequence[Json]) -> tuple[dict[str, Any], ...]:
+    return tuple(_held(row, "further") if "further" in row else {} for row in mine)
 
 
 def _held(row: Json, part: str) -> dict[str, Any]:

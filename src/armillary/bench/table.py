@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..report import words
 from .summary import Interval, Line, Score, Summary
@@ -37,6 +38,35 @@ def columns(found: Summary, short: bool = False) -> dict[str, list[str]]:
             "Commit": lambda line: str(line.cost.get("commit", "")),
         }
     return {heading: [cell(line) for line in found.lines] for heading, cell in made.items()}
+
+
+def further(found: Summary) -> dict[str, list[str]]:
+    """The other probes: value with interval of each seed, what it is over the untrained backbone, and the floors."""
+    lines = [line for line in found.lines if any(line.further)]
+    shown: dict[str, list[str]] = {"Probe": [], "Contender": [], "Backbone": [], "Score": [], "Over untrained": [],
+                                   "Untrained": [], "Raw pixels": []}  # fmt: skip
+    for name in dict.fromkeys(name for line in lines for held in line.further for name in held):
+        ordered = sorted(lines, key=lambda line: -_first(line, name, "score"))
+        for line in ordered:
+            seeds = [held[name] for held in line.further if name in held]
+            measure = seeds[0].get("measure", "accuracy")
+            shown["Probe"].append(f"{name.replace('_', ' ')}, {measure}")
+            shown["Contender"].append(line.name)
+            shown["Backbone"].append(line.backbone)
+            shown["Score"].append(_seeds(seeds, "score", "interval"))
+            shown["Over untrained"].append(_seeds(seeds, "difference", "difference_interval", sign="+"))
+            shown["Untrained"].append(_seeds(seeds, "untrained", "untrained_interval"))
+            shown["Raw pixels"].append(_seeds(seeds[:1], "raw", "raw_interval"))
+    return shown
+
+
+def _first(line: Line, name: str, key: str) -> float:
+    return float(line.further[0].get(name, {}).get(key, 0.0))
+
+
+def _seeds(seeds: list[dict[str, Any]], key: str, interval: str, sign: str = "") -> str:
+    cells = [f"{100 * one[key]:{sign}.1f} ({_ends(one[interval], bool(sign))})" for one in seeds if key in one]
+    return "; ".join(cells).replace("-", MINUS)
 
 
 def percent(score: Score) -> str:
@@ -85,6 +115,6 @@ def _cost(line: Line, name: str, unit: float = 1.0) -> float | None:
     return float(value) / unit if isinstance(value, float | int) else None
 
 
-def _ends(interval: Interval, sign: bool = False) -> str:
+def _ends(interval: Sequence[float], sign: bool = False) -> str:
     low, high = (f"{100 * end:{'+' if sign else ''}.1f}".replace("-", MINUS) for end in interval)
     return f"{low} to {high}"

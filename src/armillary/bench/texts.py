@@ -5,6 +5,11 @@ from __future__ import annotations
 from ..report import words
 from .summary import Summary
 
+FURTHER = (
+    "In percent, one value for each seed with its 95 % interval over test images; differences are paired. Chosen by no "
+    "test image; floors stand beside. Masks and images are the middle square at the size above."
+)
+
 
 def lead(found: Summary) -> str:
     """What came out, in a sentence or two."""

@@ -128,11 +128,14 @@ def _measured(job: Job, method, outcome: Outcome, splits: Splits, device: torch.
         place = out / "pictures"
         pictures.neighbors(found.known, found.asked, splits, place / f"{job.key}-neighbors.png")
         pictures.patches(method.encode, splits, place / f"{job.key}-patches.png", device)
-    points = measure.curve(method, folder, splits, run.probe, order.cost, device)
     first = build(run.method, run.seed).to(device)
+    encoders = {"": method.encode, "untrained": first.encode}
+    further = measure.further(encoders, splits, run.probe, device)
+    points = measure.curve(method, folder, splits, run.probe, order.cost, device)
     encoder = sum(p.numel() for p in getattr(first, "encoder", first).parameters())
     floor = measure.untrained(first, splits, run.probe, device, out / ".work" / "untrained")
     part: Json = {"scores": found.found, "untrained": floor, "curve": points, "encoder_parameters": encoder}
+    part |= {"further": further} if further else {}
     return part | {"training_health": outcome.health.row() if outcome.health else {}}
 
 

@@ -19,15 +19,20 @@ LOOP = Loop(precision="fp32", threads=1)
 
 
 def dino_cifar10() -> Run:
-    """DINO on CIFAR-10 with two global views of 32 and two local ones of 16 pixels, 512 prototypes."""
+    """DINO on CIFAR-10 with two global views of 32 and two local ones of 16 pixels, 256 prototypes.
+
+    Half the published temperatures and a narrow bottleneck: with the published ones the teacher's assignments stay
+    within 1 % of uniform for the first hundreds of steps. No freezing, no rise of the weight decay, as runs are short.
+    """
     view = replace(dino.GLOBAL, blur=0.0, size=32)
     return Run(
         method=dino.Config(
-            SMALL, prototypes=512, hidden=256, bottleneck=64, momentum=(0.99, 1.0), locals=2, one=view,
-            two=replace(view, solarize=0.2), local=replace(view, crop_scale=(0.05, 0.4), size=16),
+            SMALL, prototypes=256, hidden=256, bottleneck=32, teacher_temperature=(0.02, 0.04), momentum=(0.98, 1.0),
+            frozen=0.0, locals=2, one=view, two=replace(view, solarize=0.2),
+            local=replace(view, crop_scale=(0.05, 0.4), size=16),
         ),
         data=CIFAR,
-        optim=Optim(lr=1e-3, final_lr=1e-5, weight_decay=0.04, final_weight_decay=0.4, clip=3.0),
+        optim=Optim(lr=2e-3, final_lr=1e-5, weight_decay=0.04, final_weight_decay=0.04, clip=3.0),
         loop=LOOP,
         steps=3000,
         batch=64,

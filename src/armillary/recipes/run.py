@@ -12,13 +12,14 @@ import subprocess
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .. import __version__
 from ..errors import CheckpointError, ConfigError
+from ..probes.suite import Probe
 from ..training.loop import Loop
 from ..training.optim import Optim
 
@@ -27,48 +28,6 @@ Data = TypeVar("Data")
 World = TypeVar("World")
 Planning = TypeVar("Planning")
 Json = dict[str, object]
-Kind = Literal["linear", "knn", "attentive", "low_shot", "segmentation", "retrieval", "clinical"]
-
-
-COUNTS = ("train", "test", "states", "neighbors", "iterations", "draws")
-
-
-@dataclass(frozen=True)
-class Probe:
-    """How representations are measured, always beside the untrained encoder and the raw input."""
-
-    kinds: tuple[Kind, ...] = ("linear", "knn")
-    """probes of labels, and segmentation of masks; worlds have their regression instead"""
-    train: int = 5000
-    """labeled rows on which probes are fitted, at most"""
-    test: int = 5000
-    """labeled rows on which they are scored, at most"""
-    states: int = 2000
-    """frames of a world on which the regression to its state is fitted, and scored, at most"""
-    neighbors: int = 20
-    """of the nearest-neighbor probe"""
-    temperature: float = 0.07
-    """of the neighbors' votes"""
-    iterations: int = 200
-    """of L-BFGS in the linear and the clinical probe"""
-    shots: tuple[float, ...] = (0.01, 0.1, 1.0, 5.0, 10.0)
-    """of low-shot probes: below 1 a share of the labeled rows, else rows of each class"""
-    draws: int = 5
-    """of the labeled rows in low-shot probes, over which scores are averaged"""
-    ignore: int = 255
-    """number in masks that stands for no class"""
-    specificity: float = 0.9
-    """at which the clinical probe gives the sensitivity"""
-
-    def __post_init__(self) -> None:
-        counts = {name: getattr(self, name) for name in COUNTS}
-        if min(counts.values()) < 1:
-            raise ConfigError(f"{counts} of the probe; each must be 1 or more")
-        if not self.kinds or not self.shots or min(self.shots) <= 0 or not 0 < self.specificity < 1:
-            raise ConfigError(
-                f"kinds {self.kinds}, shots {self.shots}, specificity {self.specificity} of the probe; give at least "
-                "one kind and one number of shots, shots above 0, and a specificity between 0 and 1"
-            )
 
 
 @dataclass(frozen=True)
