@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
 
 from armillary.contracts import build, check_method
 from armillary.errors import ConfigError
@@ -96,6 +98,26 @@ def test_micro_batches_move_the_center_as_the_whole_batch_does(made):
     halves.after_step(0.0)
     torch.testing.assert_close(halves.center.value, whole.center.value)
     assert halves.center.value.abs().max() > 0
+
+
+def shared(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    method, batch = dino.tiny()
+    method = build(method.config, 3)
+    step(method, {key: value.chunk(2)[rank] for key, value in batch.items()}, 1)
+    torch.save([method.center.value, method.patch_center.value], f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_have_the_centers_of_one(made, tmp_path):
+    method, batch = made
+    method = build(method.config, 3)
+    step(method, batch, 1)
+    processes.spawn(shared, (str(tmp_path),), nprocs=2)
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    for here, there, whole in zip(one, two, (method.center.value, method.patch_center.value), strict=True):
+        assert torch.equal(here, there)
+        torch.testing.assert_close(here, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_evaluation_leaves_the_center(made):

@@ -73,6 +73,28 @@ def test_without_condition_it_is_invariant(made):
     assert reciprocal_rank(predicted, target).mean() < 0.4  # chance is 0.21
 
 
+def test_training_makes_predictions_follow_the_action(made):
+    """On eight images whose copies differ in brightness alone; 16 copies, so chance is 0.21."""
+    method, batch, _ = made
+    light = replace(method.config.target, crop_scale=(0.5, 1.0), jitter=1.0, brightness=0.8)
+    light = replace(light, contrast=0.0, saturation=0.0, hue=0.0)
+    config = replace(
+        method.config, encoder=replace(method.config.encoder, init="xavier"), source=light, target=light,
+        predictor_width=32, predictor_depth=2, momentum=(0.99, 1.0),
+    )  # fmt: skip
+    batch["image"] = batch["image"].clamp(-1.5, 1.5)
+    method, random = build(config).train(), Random(0, 0, batch["index"])
+    before = reciprocal_rank(*method.copies(batch, random, 16)).mean()
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], lr=3e-3)
+    for step in range(60):
+        method.energy(method.loss(batch, Random(0, step + 1, batch["index"]))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        method.after_step(step / 60)
+    after = reciprocal_rank(*method.copies(batch, random, 16)).mean()
+    assert before < 0.25 and after > 0.29
+
+
 def test_loss_is_the_squared_distance_and_stops_at_the_target(made):
     method, batch, random = made
     predicted, target = method.drawn(batch, random)

@@ -26,20 +26,20 @@ FIRST = replace(VIEW, saturation=0.2)  # of BYOL, MoCo v3, VICReg and Barlow Twi
 SECOND = replace(FIRST, solarize=0.2)
 
 
-def _cifar10(method: object, lr: float) -> Run:
+def _cifar10(method: object, lr: float = 2e-3) -> Run:
     return Run(
         method=method,
         data=CIFAR,
         optim=Optim(lr=lr, weight_decay=1e-4, final_weight_decay=1e-4),
         loop=Loop(precision="fp32", threads=1),
         steps=4000,
-        batch=128,
+        batch=64,
     )
 
 
 def simclr_cifar10() -> Run:
     """SimCLR on CIFAR-10 with a small ResNet-18."""
-    return _cifar10(simclr.Config(SMALL_RESNET, hidden=256, out=128, temperature=0.5, views=VIEW), lr=1e-3)
+    return _cifar10(simclr.Config(SMALL_RESNET, hidden=256, out=128, temperature=0.5, views=VIEW))
 
 
 def moco_cifar10() -> Run:
@@ -47,41 +47,41 @@ def moco_cifar10() -> Run:
     method = moco.Config(
         SMALL_RESNET, layers=2, hidden=256, out=128, temperature=0.2, momentum=(0.99, 1.0), one=FIRST, two=SECOND
     )
-    return _cifar10(method, lr=1e-3)
+    return _cifar10(method)
 
 
 def byol_cifar10() -> Run:
     """BYOL on CIFAR-10 with a small ResNet-18."""
     method = byol.Config(SMALL_RESNET, hidden=256, out=128, momentum=(0.99, 1.0), one=FIRST, two=SECOND)
-    return _cifar10(method, lr=1e-3)
+    return _cifar10(method)
 
 
 def simsiam_cifar10() -> Run:
     """SimSiam on CIFAR-10 with a small ResNet-18; two layers in the projector, as in the paper's appendix D."""
     method = simsiam.Config(SMALL_RESNET, layers=2, hidden=256, out=256, predictor_hidden=64, views=VIEW)
-    return _cifar10(method, lr=1e-3)
+    return _cifar10(method)
 
 
 def vicreg_cifar10() -> Run:
     """VICReg on CIFAR-10 with a small ResNet-18."""
-    return _cifar10(vicreg.Config(SMALL_RESNET, hidden=512, out=512, one=FIRST, two=SECOND), lr=1e-3)
+    return _cifar10(vicreg.Config(SMALL_RESNET, hidden=512, out=512, one=FIRST, two=SECOND))
 
 
 def barlow_cifar10() -> Run:
     """Barlow Twins on CIFAR-10 with a small ResNet-18."""
-    return _cifar10(barlow.Config(SMALL_RESNET, hidden=512, out=512, one=FIRST, two=SECOND), lr=1e-3)
+    return _cifar10(barlow.Config(SMALL_RESNET, hidden=512, out=512, one=FIRST, two=SECOND))
 
 
 def rectified_lpjepa_cifar10() -> Run:
     """Rectified LpJEPA on CIFAR-10 with a small ResNet-18; the weight is that of the authors' CIFAR-100."""
     views = replace(FIRST, solarize=0.1)
     method = rectified_lpjepa.Config(SMALL_RESNET, hidden=512, out=512, directions=512, matching=250.0, views=views)
-    return _cifar10(method, lr=1e-3)
+    return _cifar10(method)
 
 
 def kerjepa_cifar10() -> Run:
     """KerJEPA on CIFAR-10 with a small ResNet-18."""
-    return _cifar10(kerjepa.Config(SMALL_RESNET, hidden=256, out=64, views=replace(FIRST, solarize=0.1)), lr=1e-3)
+    return _cifar10(kerjepa.Config(SMALL_RESNET, hidden=256, out=64, views=replace(FIRST, solarize=0.1)))
 
 
 def _in1k(method: object, optim: Optim, epochs: int, batch: int) -> Run:
