@@ -24,7 +24,8 @@ from ..training.feed import Dataset, feed, to
 from ..training.precision import autocast, resolve
 from ..types import Batch
 
-COUNTED = 12  # steps whose mean is taken: masks are of another size in every step
+COUNTED = 12  # steps counted in a round, spread over the schedule: masks are of another size in every step
+ROUNDS, SURE = 8, 0.01  # rounds at most, until the mean's standard error is one percent of it
 
 Shape = tuple[int, ...]
 
@@ -55,13 +56,27 @@ def counted(work: Callable[[], object]) -> int:
 
 
 def per_step(run: Run, dataset: Dataset, device: torch.device | str = "cpu", steps: int = COUNTED) -> float:
-    """Mean FLOPs of the first training steps of a run, by which every seed of it is trained later.
+    """Mean FLOPs of the training steps of a run, by which every seed of it is trained later.
+
+    Counted are rounds of `steps` steps that go through the whole schedule, because some methods change on the way,
+    until the mean is known to about a percent (steps that are a matter of chance may leave it at three).
+    """
+    found: list[int] = []
+    for done in range(0, ROUNDS * steps, steps):
+        found += _round(run, dataset, torch.device(device), range(done + 1, done + steps + 1))
+        counts = torch.tensor(found, dtype=torch.float64)
+        if steps < 2 or counts.std() <= SURE * counts.mean() * len(found) ** 0.5:
+            break
+    return float(counts.mean())
+
+
+def _round(run: Run, dataset: Dataset, device: torch.device, steps: range) -> list[int]:
+    """FLOPs of each of these steps, as if they were all that is trained.
 
     Each step is taken once before it is counted: tables that are made once and kept, e.g. of masks, are not counted.
     """
-    device = torch.device(device)
     method, precision = build(run.method).to(device).train(), resolve(run.loop.precision, device)
-    model, total = objective(method), 0
+    model = objective(method)
 
     def energy(step: int, raw: Batch) -> Tensor:
         ready = dataset.prepare(to(raw, device))
@@ -71,14 +86,15 @@ def per_step(run: Run, dataset: Dataset, device: torch.device | str = "cpu", ste
     def work(step: int, parts: list[Batch]) -> None:
         for raw in parts:
             energy(step, raw).backward()
-        method.after_step(progress(step, steps, run.optim.stretch))
+        method.after_step(progress(step - steps.start + 1, len(steps), run.optim.stretch))
 
-    for step, parts in enumerate(feed(dataset, run.batch, 0, range(1, steps + 1), run.loop.accumulate), 1):
+    found = []
+    for step, parts in zip(steps, feed(dataset, run.batch, 0, steps, run.loop.accumulate), strict=True):
         with torch.no_grad():
             energy(step, parts[0])
-        total += counted(partial(work, step, parts))
+        found.append(counted(partial(work, step, parts)))
         method.zero_grad(set_to_none=True)
-    return total / steps
+    return found
 
 
 def affordable(budget: float, cost: float, name: str) -> int:

@@ -80,6 +80,13 @@ def runs(one: Contender, factor: float, terms: Terms, splits: Splits) -> list[Jo
     return [_job("run", one, factor, seed, terms.budget, splits) for seed in range(terms.seeds)]
 
 
+def every(one: Contender, terms: Terms, splits: Splits) -> list[Job]:
+    """All that may have to be done for one contender: tries, and runs at each rate that may come out best."""
+    tried = tries(one, terms, splits)
+    factors = [job.factor for job in tried] or [1.0]
+    return tried + [job for factor in factors for job in runs(one, factor, terms, splits)]
+
+
 def best(done: Sequence[Json]) -> float | None:
     """The factor of the rate that came out best of finished tries, the first of equals; None if none trained."""
     judged = [(float(row["validation"]), row) for row in done if row.get("validation") is not None]  # type: ignore[arg-type]
@@ -96,9 +103,7 @@ def known(contenders: Sequence[Contender], terms: Terms, splits: Splits, rows: S
     for row in rows:
         told[row["kind"], row["contender"], row["seed"], row.get("factor")].append(row)
     for one in contenders:
-        tried = tries(one, terms, splits)
-        factors = [job.factor for job in tried] or [1.0]
-        for job in tried + [job for factor in factors for job in runs(one, factor, terms, splits)]:
+        for job in every(one, terms, splits):
             for row in told[job.kind, job.contender, job.seed, float(f"{job.factor:.{DIGITS}g}")]:
                 if job.key not in found and _answers(row, job, splits):
                     found[job.key] = row

@@ -16,7 +16,7 @@ from rich.text import Text
 from ..bench import comparison, pool, rows
 from ..bench.contenders import Contender, chosen
 from ..bench.flops import affordable, per_step
-from ..bench.jobs import Terms, known, pending
+from ..bench.jobs import Terms, every, known, pending
 from ..bench.splits import Splits, check, open_splits
 from ..bench.worker import Order, work
 from ..data.formats.images import Images
@@ -144,7 +144,7 @@ def _worker(path: Path) -> int:
 
 
 def _costs(contenders: list[Contender], terms: Terms, splits: Splits, out: Path) -> dict[str, float]:
-    """FLOPs of a step of each contender that still has something to do.
+    """FLOPs of a step of each contender that still has something to do, counted unless a row of it tells.
 
     Raises:
         ConfigError: the budget, or a try's share of it, does not pay a step.
@@ -157,7 +157,8 @@ def _costs(contenders: list[Contender], terms: Terms, splits: Splits, out: Path)
             if any(job.contender == one.name for job in pending([one], terms, splits, held, ())):
                 status.update(f"counting the FLOPs of a step of {one.name}")
                 dataset = splits.trained_on(one.supervised, tuning=False)
-                costs[one.name] = per_step(one.run, dataset, device)
+                told = [held[job.key]["flops_per_step"] for job in every(one, terms, splits) if job.key in held]
+                costs[one.name] = float(str(told[0])) if told else per_step(one.run, dataset, device)
                 tuned = splits.classes and terms.tries > 1
                 affordable(terms.budget * (terms.share if tuned else 1.0), costs[one.name], one.name)
     return costs
