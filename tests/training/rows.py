@@ -26,6 +26,7 @@ class Rows:
 
     def __init__(self, like: Batch, n: int, poisoned: frozenset[int] = frozenset()):
         self.like, self.n, self.poisoned = like, n, poisoned
+        self.dtype = torch.float32
 
     def __len__(self) -> int:
         return self.n
@@ -45,7 +46,12 @@ class Rows:
         return rows
 
     def prepare(self, batch: Batch) -> Batch:
-        return batch
+        return {key: value.to(self.dtype) if value.is_floating_point() else value for key, value in batch.items()}
+
+    def double(self) -> Rows:
+        """The same rows in float64."""
+        self.dtype = torch.float64
+        return self
 
 
 def tiny(name: str, n: int = 48, poisoned: frozenset[int] = frozenset(), **changes: object) -> tuple[Method, Rows]:

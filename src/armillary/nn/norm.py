@@ -38,7 +38,7 @@ class BatchNorm(nn.Module):
         if self.training and features[:, 0].numel() * ranks() < 2:
             raise ShapeError(f"batch normalization needs at least 2 rows in training, got {tuple(x.shape)}")
         if ranks() > 1 and self.training:
-            return self._over_ranks(x.float()).to(x.dtype)
+            return self._over_ranks(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
         averages, scale = (self.running_mean, self.running_var), (self.weight, self.bias)
         out = F.batch_norm(features, *averages, *scale, self.training, self.momentum, self.eps)
         return out.view(x.shape) if self.axis == -1 else out

@@ -92,8 +92,8 @@ class SimSiam(Method):
 
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """The other view's unit embedding, predicted and true."""
-        one, two = (self.embed(view).float() for view in self.views(batch, random))
-        return Forecast(F.normalize(self.predictor(one).float(), dim=-1), F.normalize(two, dim=-1))
+        one, two = (self.embed(view) for view in self.views(batch, random))
+        return Forecast(F.normalize(self.predictor(one).float(), dim=-1), F.normalize(two.float(), dim=-1))
 
 
 def tiny() -> tuple[SimSiam, Batch]:
