@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from armillary.contracts import build
+from armillary.errors import ConfigError
 from armillary.functional.distance import smooth_l1
 from armillary.methods.image import dseq_jepa
 from armillary.randomness import Random
@@ -94,3 +95,12 @@ def test_teacher_follows_in_closed_form(made):
     for _ in range(4):
         method.after_step(0.0)  # momentum 0.9
     assert torch.allclose(method.teacher.module.trunk.norm.weight, 0.9**4 * start + (1 - 0.9**4) * 3.0)
+
+
+def test_regions_that_leave_none_for_the_last_are_refused_before_training(made):
+    """Not in the first step with regions, which may come hours later."""
+    method, batch, random = made
+    with pytest.raises(ConfigError, match="all but the last take 16 of 16 patches"):
+        replace(method.config, regions=9)  # eight of 2 patches
+    fits = build(replace(method.config, regions=8))
+    assert fits.loss(batch, random)["prediction"].isfinite()

@@ -115,5 +115,9 @@ def test_sharing_everything_or_nothing_is_refused(made):
     method, batch = made
     with pytest.raises(ConfigError, match=r"mask is 1\.5"):
         replace(method.config, mask=1.5)
-    with pytest.raises(ConfigError, match="keep at least 1"):
-        build(replace(method.config, mask=1.0)).loss(batch, Random(0, 1, batch["index"]))
+    for mask in (0.0, 0.99, 1.0):  # 0.99 leaves none of 16 patches
+        with pytest.raises(ConfigError, match="hide at least 1, and not all"):
+            replace(method.config, mask=mask)
+    for mask in (0.01, 0.9):  # 15 and 1 of 16 stay
+        terms = build(replace(method.config, mask=mask)).loss(batch, Random(0, 1, batch["index"]))
+        assert terms["reconstruction"].isfinite()

@@ -10,6 +10,7 @@ import torch
 from armillary.errors import ConfigError, ShapeError
 from armillary.nn.encoder import ConvNet, ViT, encoder
 from armillary.nn.norm import BatchNorm
+from armillary.nn.resnet import ResNet
 from armillary.randomness import numbered
 
 SMALL = ViT(image=32, patch=8, width=32, depth=2, heads=2)
@@ -63,6 +64,21 @@ def test_vector_of_the_convolutional_network_is_its_last_map():
     tokens = net(image)
     assert tokens.x.shape == (2, 16, 8) and net.vector(image).shape == (2, net.out_width)
     assert torch.allclose(tokens.x.transpose(1, 2).flatten(1), net.vector(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [ConvNet(image=16, widths=(4, 8)), ResNet(image=16, base=4, blocks=(1, 1))])
+def test_other_channels_are_refused_in_words(config):
+    gray = torch.zeros(2, 1, 16, 16)
+    for read in (encoder(config), encoder(config).vector):
+        with pytest.raises(ShapeError, match="1 channels, the encoder was built for 3"):
+            read(gray)
+
+
+def test_vector_of_the_convolutional_network_needs_images_of_its_size():
+    net = encoder(ConvNet(image=16, widths=(4, 8)))
+    assert net(torch.zeros(2, 3, 32, 32)).x.shape == (2, 64, 8)  # cells of any size
+    with pytest.raises(ShapeError, match=r"images are \(32, 32\) pixels"):
+        net.vector(torch.zeros(2, 3, 32, 32))
 
 
 def test_batch_norm_equals_torch():

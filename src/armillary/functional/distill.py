@@ -132,7 +132,7 @@ def sinkhorn_knopp(
 def teacher_temperature(progress: float, start: float = 0.04, end: float = 0.07, warmup: float = 0.3) -> float:
     """The teacher's temperature at a share `progress` of training: linear from `start`, constant after `warmup`.
 
-    Source: facebookresearch/dino:main_dino.py; 0.04 to 0.07 over 30 epochs of 100 in the released ViT-S recipes. A
-    high temperature at the beginning makes training unstable. The released code changes it once per epoch.
+    Source: facebookresearch/dino:main_dino.py; 0.04 to 0.07 over 30 epochs of 300 in its README's ViT-S, which is a
+    `warmup` of 0.1. A high temperature at the beginning makes training unstable. Released code changes it per epoch.
     """
     return end if progress >= warmup else start + (end - start) * max(progress, 0.0) / warmup

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..functional.position import grid
 from ..types import Tokens
 
@@ -63,11 +63,31 @@ class ConvNetwork(nn.Module):
         """Width of `vector`."""
         return self.config.widths[-1] * self.config.side**2
 
+    def map(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D r c"]:
+        """The last map.
+
+        Raises:
+            ShapeError: the images have other channels than the network.
+        """
+        if image.shape[1] != self.config.channels:
+            raise ShapeError(f"image has {image.shape[1]} channels, the encoder was built for {self.config.channels}")
+        return self.layers(image.contiguous(memory_format=torch.channels_last))
+
     def forward(self, image: Float[Tensor, "B C h w"]) -> Tokens:
         """One token per cell of the last map, coordinates (row, column) in cells."""
-        x = self.layers(image.contiguous(memory_format=torch.channels_last))  # [B, D, r, c]
+        x = self.map(image)
         return Tokens(x.flatten(2).transpose(1, 2), grid(x.shape[-2], x.shape[-1], x.device).expand(len(x), -1, -1))
 
     def vector(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D"]:
-        """The last map, flattened: keeps where things are."""
-        return self.layers(image.contiguous(memory_format=torch.channels_last)).flatten(1)
+        """The last map, flattened: keeps where things are.
+
+        Raises:
+            ShapeError: the images have other sides or channels than the network.
+        """
+        side = self.config.image
+        if tuple(image.shape[-2:]) != (side, side):
+            raise ShapeError(
+                f"images are {tuple(image.shape[-2:])} pixels, the vector of a ConvNet is made for {side}x{side}: set "
+                f"the size of data and views to {side}, or encoder.image"
+            )
+        return self.map(image).flatten(1)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import ConfigError, require
+from ..errors import ConfigError, ShapeError, require
 from ..functional.position import grid
 from ..types import Tokens
 from .norm import BatchNorm
@@ -100,7 +100,13 @@ class ResidualNetwork(nn.Module):
         return self.config.width
 
     def map(self, image: Float[Tensor, "B C h w"]) -> Float[Tensor, "B D r c"]:
-        """The last map."""
+        """The last map.
+
+        Raises:
+            ShapeError: the images have other channels than the network.
+        """
+        if image.shape[1] != self.config.channels:
+            raise ShapeError(f"image has {image.shape[1]} channels, the encoder was built for {self.config.channels}")
         x = F.relu(self.norm(self.stem(image.contiguous(memory_format=torch.channels_last))))
         if self.config.stem == "large":
             x = F.max_pool2d(x, 3, 2, padding=1)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
-from ...errors import ShapeError, ascending, require
+from ...errors import ConfigError, ShapeError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
@@ -77,6 +77,17 @@ class Config:
         require(0, 1, **scales, **rest)
         require(0.01, 100, target_aspect=self.target_aspect)
         ascending(target_aspect=self.target_aspect, **scales)
+        taken, patches = (self.regions - 1) * self.size, self.encoder.side**2
+        if taken >= patches:  # otherwise found in the first step with regions, which may come late
+            raise ConfigError(
+                f"{self.regions} regions of region_scale {self.region_scale}: all but the last take {taken} of "
+                f"{patches} patches and leave it none; use fewer or smaller ones, or smaller patches"
+            )
+
+    @property
+    def size(self) -> int:
+        """Patches of each region but the last."""
+        return max(1, round(self.region_scale * self.encoder.side**2))
 
 
 class DSeqJEPA(Method):
@@ -103,9 +114,8 @@ class DSeqJEPA(Method):
     def order(self, saliency: Float[Tensor, "B N"]) -> list[Masks]:
         """The masks of each k: the first k regions are seen, the next one is the target; its size is static."""
         c, side = self.config, self.config.encoder.side
-        size = max(1, round(c.region_scale * side * side))
-        patches = salient_regions(saliency, side, side, c.regions, size)
-        ends = [size * (k + 1) for k in range(c.regions - 1)] + [side * side]
+        patches = salient_regions(saliency, side, side, c.regions, c.size)
+        ends = [c.size * (k + 1) for k in range(c.regions - 1)] + [side * side]
         return [Masks(patches[:, : ends[k]], patches[:, None, ends[k] : ends[k + 1]]) for k in range(c.regions - 1)]
 
     def blocks(self, random: Random) -> Masks:

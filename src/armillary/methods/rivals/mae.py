@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...contracts import Method
-from ...errors import ascending, require
+from ...errors import ConfigError, ascending, require
 from ...functional.pixels import masked_pixel_loss, patch_normalized, patchify
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
@@ -50,6 +50,15 @@ class Config:
         require(1, math.inf, **sizes)
         require(0, 1, mask=self.mask, crop_scale=self.crop_scale, flip=self.flip)
         ascending(crop_scale=self.crop_scale)
+        patches = self.encoder.side**2
+        if not 1 <= self.seen(patches) < patches:
+            raise ConfigError(
+                f"mask {self.mask} leaves {self.seen(patches)} of {patches} patches; hide at least 1, and not all"
+            )
+
+    def seen(self, patches: int) -> int:
+        """How many of so many patches stay visible."""
+        return int(patches * (1 - self.mask))
 
 
 class MAE(Method):
@@ -72,7 +81,7 @@ class MAE(Method):
     def masks(self, batch: Batch, random: Random) -> tuple[Int[Tensor, "B K"], Int[Tensor, "B M"]]:
         """Visible and hidden patches of each image, uniformly random (section 3); int(N (1 - mask)) stay visible."""
         rows, columns = (side // self.config.encoder.patch for side in batch["image"].shape[-2:])
-        return random_masks(rows * columns, int(rows * columns * (1 - self.config.mask)), random)
+        return random_masks(rows * columns, self.config.seen(rows * columns), random)
 
     def reconstruct(
         self, image: Float[Tensor, "B C h w"], visible: Int[Tensor, "B K"], hidden: Int[Tensor, "B M"]

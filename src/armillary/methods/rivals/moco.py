@@ -35,7 +35,7 @@ VIEW = PixelViews(
 class Config:
     """Defaults: ViT-S/16 on ImageNet, facebookresearch/moco-v3:CONFIG.md."""
 
-    encoder: Encoder = ViT(class_token=True)
+    encoder: Encoder = ViT(heads=12, class_token=True, init="xavier")
     """sizes of the encoder"""
     layers: int = 3
     """linear maps of the projector: 3 behind a ViT, 2 behind a ResNet"""
@@ -81,14 +81,15 @@ class MoCo(Method):
 
     The released code moves the teacher within a step, after the queries and before the keys; here it moves after the
     step before, as everywhere in this library. Queries meet the same keys; only the momentum of an update is the one
-    that its schedule has one step earlier.
+    that its schedule has one step earlier. The predictor ends in a norm behind a ViT, in its linear map behind others.
     """
 
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
         self.online = Branch(config)
-        self.predictor = mlp((config.out, config.hidden, config.out), last="plain norm")
+        last = "plain norm" if isinstance(config.encoder, ViT) else "linear"
+        self.predictor = mlp((config.out, config.hidden, config.out), last, bias=False)
         self.teacher = EMA(self.online, training=True)
 
     @property
