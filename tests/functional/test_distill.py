@@ -116,8 +116,9 @@ def test_uniform_logits_cost_the_logarithm_of_the_prototypes():
 
 
 def test_the_temperature_rises_in_a_line_and_stays():
-    assert [teacher_temperature(x) for x in (0, 0.15, 0.3, 1)] == pytest.approx([0.04, 0.055, 0.07, 0.07])
-    assert teacher_temperature(0.0, warmup=0.0) == 0.07
+    found = [float(teacher_temperature(torch.tensor(x))) for x in (0.0, 0.15, 0.3, 1.0)]
+    assert found == pytest.approx([0.04, 0.055, 0.07, 0.07])
+    assert float(teacher_temperature(torch.tensor(0.0), warmup=0.0)) == pytest.approx(0.07)
 
 
 def test_shapes_that_do_not_fit_are_refused(unchecked):

@@ -9,8 +9,10 @@ import torch
 
 from armillary.contracts import build
 from armillary.diagnostics.equivariance import reciprocal_rank
+from armillary.errors import ConfigError
 from armillary.methods.image import iwm
 from armillary.randomness import Random
+from armillary.views.pixels import PixelViews
 
 
 @pytest.fixture
@@ -110,3 +112,8 @@ def test_teacher_follows_in_closed_form(made):
     for _ in range(4):
         method.after_step(0.5)  # momentum 0.95
     assert torch.allclose(method.teacher.module.trunk.norm.weight, 0.95**4 * start + (1 - 0.95**4) * 3.0)
+
+
+def test_views_of_a_size_of_their_own_are_refused():
+    with pytest.raises(ConfigError, match=r"source\.size is 16"):
+        iwm.Config(source=PixelViews(size=16))

@@ -14,13 +14,15 @@ from torch import Tensor
 from ..errors import ShapeError
 from ..parallel import all_gather, all_mean, ranks
 
+Temperature = float | Float[Tensor, ""]
+
 
 def centered_cross_entropy(
     student: Float[Tensor, "V B K"],
     teacher: Float[Tensor, "G B K"],
     center: Float[Tensor, " K"],
     student_temperature: float = 0.1,
-    teacher_temperature: float = 0.04,
+    teacher_temperature: Temperature = 0.04,
 ) -> Float[Tensor, ""]:
     """DINO's loss on logits: every view against every other global view, by the teacher's centered assignment.
 
@@ -63,7 +65,7 @@ def masked_cross_entropy(
     mask: Bool[Tensor, "B N"],
     center: Float[Tensor, " K"],
     student_temperature: float = 0.1,
-    teacher_temperature: float = 0.04,
+    teacher_temperature: Temperature = 0.04,
 ) -> Float[Tensor, ""]:
     """iBOT's patch loss on logits: the student saw a mask token where `mask` is True, the teacher saw the patch.
 
@@ -87,7 +89,9 @@ def masked_cross_entropy(
 
 
 @torch.no_grad()
-def sharpened(teacher: Float[Tensor, "*B K"], center: Float[Tensor, " K"], temperature: float) -> Float[Tensor, "*B K"]:
+def sharpened(
+    teacher: Float[Tensor, "*B K"], center: Float[Tensor, " K"], temperature: Temperature
+) -> Float[Tensor, "*B K"]:
     """The teacher's assignment softmax((logits - center) / temperature), in float32 and without gradient.
 
     Raises:
@@ -129,10 +133,14 @@ def sinkhorn_knopp(
     return log.exp()
 
 
-def teacher_temperature(progress: float, start: float = 0.04, end: float = 0.07, warmup: float = 0.3) -> float:
+def teacher_temperature(
+    progress: Float[Tensor, ""], start: float = 0.04, end: float = 0.07, warmup: float = 0.3
+) -> Float[Tensor, ""]:
     """The teacher's temperature at a share `progress` of training: linear from `start`, constant after `warmup`.
 
+    Progress is a tensor, so that the host need not wait for the device.
     Source: facebookresearch/dino:main_dino.py; 0.04 to 0.07 over 30 epochs of 300 in its README's ViT-S, which is a
     `warmup` of 0.1. A high temperature at the beginning makes training unstable. Released code changes it per epoch.
     """
-    return end if progress >= warmup else start + (end - start) * max(progress, 0.0) / warmup
+    done = (progress / warmup).clamp(0, 1) if warmup > 0 else torch.ones_like(progress)
+    return start + (end - start) * done

@@ -26,6 +26,16 @@ def progress(step: int, steps: int, stretch: float = 1.0) -> float:
     return (step - 1) / (steps * stretch)
 
 
+def line(ends: tuple[float, float], progress: float) -> float:
+    """From the first of `ends` to the second in a line: the momentum of I-JEPA's teacher."""
+    return ends[0] + (ends[1] - ends[0]) * progress
+
+
+def half_cosine(ends: tuple[float, float], progress: float) -> float:
+    """From the first of `ends` to the second along half a cosine: the momentum of BYOL's teacher."""
+    return ends[1] - (ends[1] - ends[0]) * (1 + math.cos(math.pi * progress)) / 2
+
+
 def learning_rate(
     step: int,
     steps: int,

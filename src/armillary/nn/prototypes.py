@@ -26,7 +26,7 @@ class PrototypeHead(nn.Module):
         initialize(self.layers, init)
         self.prototypes = nn.Linear(bottleneck, count, bias=False)  # used without their lengths
 
-    def forward(self, x: Float[Tensor, "*B D"], learn: float = 1.0) -> Float[Tensor, "*B K"]:
+    def forward(self, x: Float[Tensor, "*B D"], learn: float | Float[Tensor, ""] = 1.0) -> Float[Tensor, "*B K"]:
         """Logits from -1 to 1; `learn` scales the gradient of the prototypes."""
         kept = self.prototypes.weight.detach()
         weight = F.normalize(kept + learn * (self.prototypes.weight - kept), dim=1)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..errors import DataError, ShapeError, ascending, require
-from ..randomness import Random
+from ..randomness import Random, numbered
 from ..types import Batch, Range
 from .colors import CHANGES, OF_COLOR
 
@@ -146,6 +146,13 @@ def _box(
     width = torch.where(some, width.gather(1, first).squeeze(1), min(1.0, high))
     top, left = (torch.where(some, share, 0.5) for share in (top, left))
     return torch.stack([(1 - height) * top, (1 - width) * left, height, width], 1)
+
+
+def example(rows: int = 8, side: int = 32) -> Batch:
+    """A prepared batch of noise as images, for tiny instances of methods."""
+    random = numbered(rows)
+    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(rows, 2, 3)
+    return {"index": random.sample, "image": random.normal("image", 3, side, side), "normalization": scale}
 
 
 def pixel_view(batch: Batch, random: Random, config: PixelViews, stream: str) -> Float[Tensor, "B C s t"]:

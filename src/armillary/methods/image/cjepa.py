@@ -19,6 +19,7 @@ from ...contracts import Method
 from ...errors import ShapeError, ascending, require
 from ...functional.decorrelate import covariance, off_diagonal, variance_hinge
 from ...functional.distance import layer_normalized, smooth_l1, squared
+from ...functional.schedule import line
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
@@ -135,8 +136,7 @@ class CJEPA(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the encoder; momentum is linear in progress."""
-        first, last = self.config.momentum
-        self.teacher.update(self.encoder, first + (last - first) * progress)
+        self.teacher.update(self.encoder, line(self.config.momentum, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Patch tokens of the target encoder."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...contracts import Method
 from ...errors import ConfigError, ShapeError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
+from ...functional.schedule import line
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
 from ...nn.saliency import attended
@@ -155,10 +156,8 @@ class DSeqJEPA(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the encoder; its momentum and the share of steps with regions are linear in progress."""
-        first, last = self.config.momentum
-        self.teacher.update(self.encoder, first + (last - first) * progress)
-        first, last = self.config.sequence_share
-        self.share.fill_(first + (last - first) * progress)
+        self.teacher.update(self.encoder, line(self.config.momentum, progress))
+        self.share.fill_(line(self.config.sequence_share, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Patch tokens of the target encoder."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...contracts import Method
 from ...errors import ShapeError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
+from ...functional.schedule import line
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
@@ -123,8 +124,7 @@ class IJEPA(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the encoder; momentum is linear in progress."""
-        first, last = self.config.momentum
-        self.teacher.update(self.encoder, first + (last - first) * progress)
+        self.teacher.update(self.encoder, line(self.config.momentum, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Patch tokens of the target encoder, which the paper evaluates."""

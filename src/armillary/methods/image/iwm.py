@@ -17,15 +17,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
-from ...errors import ascending, require
+from ...errors import ConfigError, ascending, require
 from ...functional.distance import layer_normalized, squared
+from ...functional.schedule import line
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Masks, Range, Terms, Tokens, gather
 from ...views.blocks import blocks
-from ...views.pixels import PixelViews, Transform, apply, draw
+from ...views.pixels import PixelViews, Transform, apply, draw, example
 
 COLOR = 7  # numbers of a transformation beside crop and mirror: brightness .. hue, gray, blur, solarize
 TARGET = PixelViews(crop_scale=(0.3, 1.0), saturation=0.2, gray=0.0, blur=0.0)
@@ -68,6 +69,11 @@ class Config:
         require(0, 1, min_context=self.min_context, momentum=self.momentum, **scales)
         require(0.01, 100, target_aspect=self.target_aspect)
         ascending(target_aspect=self.target_aspect, **scales)
+        if self.source.size or self.target.size:
+            raise ConfigError(
+                f"source.size is {self.source.size}, target.size {self.target.size}: both views have the encoder's "
+                "size; leave these at 0"
+            )
 
 
 class IWM(Method):
@@ -125,8 +131,7 @@ class IWM(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the encoder; momentum is linear in progress."""
-        first, last = self.config.momentum
-        self.teacher.update(self.encoder, first + (last - first) * progress)
+        self.teacher.update(self.encoder, line(self.config.momentum, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Patch tokens of the target encoder."""
@@ -172,9 +177,4 @@ def tiny() -> tuple[IWM, Batch]:
         ViT(image=32, patch=8, width=32, depth=2, heads=2), predictor_width=16, predictor_depth=1, predictor_heads=2,
         momentum=(0.9, 1.0),
     )  # fmt: skip
-    batch = {
-        "index": torch.arange(8),
-        "image": numbered(8).normal("image", 3, 32, 32),
-        "normalization": torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3),
-    }
-    return IWM(config), batch
+    return IWM(config), example()

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,9 +21,9 @@ from ...functional.distance import squared
 from ...nn.encoder import Encoder, encoder
 from ...nn.heads import mlp
 from ...nn.resnet import ResNet
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,5 @@ class KerJEPA(Method):
 
 def tiny() -> tuple[KerJEPA, Batch]:
     """A small instance and a batch for the contract tests."""
-    random = numbered(8)
     config = Config(ResNet(image=32, base=4, blocks=(1, 1)), hidden=16, out=8)
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return KerJEPA(config), {
-        "index": torch.arange(8), "image": random.normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return KerJEPA(config), example()

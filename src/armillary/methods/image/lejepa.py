@@ -21,9 +21,9 @@ from ...functional.distance import squared
 from ...functional.regularize import sigreg, unit_directions
 from ...nn.encoder import Encoder, ViT, encoder
 from ...nn.heads import mlp
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 GLOBAL = PixelViews(crop_scale=(0.3, 1.0), saturation=0.2, solarize=0.2, size=224)
 LOCAL = PixelViews(crop_scale=(0.05, 0.3), saturation=0.2, solarize=0.2, size=98)
@@ -127,9 +127,4 @@ def tiny() -> tuple[LeJEPA, Batch]:
         ViT(image=32, patch=8, width=32, depth=2, heads=2), hidden=32, out=8, locals=2, directions=32,
         global_view=PixelViews(crop_scale=(0.3, 1.0)), local_view=PixelViews(crop_scale=(0.05, 0.3), size=16),
     )  # fmt: skip
-    batch = {
-        "index": torch.arange(8),
-        "image": numbered(8).normal("image", 3, 32, 32),
-        "normalization": torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3),
-    }
-    return LeJEPA(config), batch
+    return LeJEPA(config), example()

@@ -22,9 +22,9 @@ from ...functional.regularize import unit_directions
 from ...nn.encoder import Encoder, encoder
 from ...nn.heads import mlp
 from ...nn.resnet import ResNet
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,5 @@ class RectifiedLpJEPA(Method):
 
 def tiny() -> tuple[RectifiedLpJEPA, Batch]:
     """A small instance and a batch for the contract tests."""
-    random = numbered(8)
     config = Config(ResNet(image=32, base=4, blocks=(1, 1)), hidden=16, out=8, directions=32)
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return RectifiedLpJEPA(config), {
-        "index": torch.arange(8), "image": random.normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return RectifiedLpJEPA(config), example()

@@ -19,6 +19,7 @@ from ...contracts import Method
 from ...errors import ConfigError, ShapeError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...functional.pixels import masked_pixel_loss, patchify
+from ...functional.position import grid
 from ...nn.attention import initialize
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.predictor import MaskPredictor
@@ -118,8 +119,9 @@ class SALT(Method):
 
     def predict(self, image: Float[Tensor, "B C h w"], masks: Masks) -> Float[Tensor, "B M K D"]:
         """Latents at the targets."""
-        context = self.encoder(image, masks.context)
-        return self.predictor(context, gather(self.encoder.tokenizer(image).pos, masks.targets))
+        context, side = self.encoder(image, masks.context), self.config.encoder.side
+        place = grid(side, side, image.device).expand(len(image), -1, -1)
+        return self.predictor(context, gather(place, masks.targets))
 
     def latents(self, image: Float[Tensor, "B C h w"], masks: Masks) -> Float[Tensor, "B M K D"]:
         """The teacher's normalized latents at the targets, of the whole image, without gradient."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...contracts import Method
 from ...errors import ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
+from ...functional.schedule import line
 from ...nn.attention import Initialization, initialize
 from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
@@ -135,8 +136,7 @@ class PointJEPA(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows the transformer; momentum is linear in progress."""
-        first, last = self.config.momentum
-        self.teacher.update(self.trunk, first + (last - first) * progress)
+        self.teacher.update(self.trunk, line(self.config.momentum, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Tokens of the trained transformer, which the released evaluation uses; coordinates are the centres."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,13 +17,14 @@ from torch import Tensor, nn
 from ...contracts import Method
 from ...errors import require
 from ...functional.contrast import negative_cosine
+from ...functional.schedule import half_cosine
 from ...nn.encoder import Encoder, encoder
 from ...nn.heads import mlp
 from ...nn.resnet import ResNet
 from ...nn.teacher import EMA
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Range, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 VIEW = PixelViews(
     crop_scale=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, gray=0.2,
@@ -101,8 +101,7 @@ class BYOL(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows; its momentum rises along half a cosine (section 3.2)."""
-        first, last = self.config.momentum
-        self.teacher.update(self.online, last - (last - first) * (1 + math.cos(math.pi * progress)) / 2)
+        self.teacher.update(self.online, half_cosine(self.config.momentum, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Tokens of the online encoder before the projector, which the paper evaluates."""
@@ -117,9 +116,5 @@ class BYOL(Method):
 
 def tiny() -> tuple[BYOL, Batch]:
     """A small instance and a batch for the contract tests."""
-    random = numbered(8)
     config = Config(ResNet(image=32, base=4, blocks=(1, 1)), hidden=16, out=8, momentum=(0.9, 1.0))
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return BYOL(config), {
-        "index": torch.arange(8), "image": random.normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return BYOL(config), example()

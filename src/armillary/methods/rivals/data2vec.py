@@ -20,10 +20,10 @@ from ...functional.distance import layer_normalized, smooth_l1
 from ...nn.attention import initialize
 from ...nn.encoder import VisionTransformer, ViT
 from ...nn.teacher import EMA
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Range, Terms, Tokens, gather
 from ...views.blockwise import blockwise
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 VIEW = PixelViews(
     crop_scale=(0.08, 1.0), flip=0.5, jitter=1.0, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.0, gray=0.0,
@@ -130,7 +130,4 @@ class Data2Vec(Method):
 def tiny() -> tuple[Data2Vec, Batch]:
     """A small instance and a batch for the contract tests."""
     vit = ViT(image=32, patch=8, width=32, depth=2, heads=2, class_token=True, init="xavier")
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return Data2Vec(Config(vit, layers=2, momentum=(0.9, 0.9))), {
-        "index": torch.arange(8), "image": numbered(8).normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return Data2Vec(Config(vit, layers=2, momentum=(0.9, 0.9))), example()

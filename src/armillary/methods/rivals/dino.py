@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from ...contracts import Method
 from ...errors import ConfigError, require
 from ...functional.distill import centered_cross_entropy, masked_cross_entropy, sharpened, teacher_temperature
+from ...functional.schedule import half_cosine
 from ...nn.convnet import ConvNet
 from ...nn.encoder import Encoder, VisionTransformer, ViT, encoder
 from ...nn.prototypes import Center, PrototypeHead
 from ...nn.teacher import EMA
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Range, Terms, Tokens
 from ...views.blockwise import blockwise
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 GLOBAL = PixelViews(
     crop_scale=(0.4, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, gray=0.2,
@@ -97,7 +98,7 @@ class Network(nn.Module):
     def forward(
         self,
         view: Float[Tensor, "B C s s"],
-        learn: float = 1.0,
+        learn: float | Float[Tensor, ""] = 1.0,
         mask: Bool[Tensor, "B N"] | None = None,
         token: Float[Tensor, " D"] | None = None,
     ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B N K"] | None]:
@@ -151,10 +152,10 @@ class DINO(Method):
             masks.append(blockwise(rows, columns, random, (share * rows * columns).long(), least, stream=stream))
         return torch.cat(masks)
 
-    def temperature(self) -> float:
+    def temperature(self) -> Float[Tensor, ""]:
         """The teacher's, at this time of the schedule."""
         c = self.config
-        return teacher_temperature(float(self.progress), *c.teacher_temperature, c.temperature_warmup)
+        return teacher_temperature(self.progress, *c.teacher_temperature, c.temperature_warmup)
 
     def loss(self, batch: Batch, random: Random) -> Terms:
         """Cross-entropy with the assignments of the other global views (equation 3), and with those of hidden patches.
@@ -163,7 +164,7 @@ class DINO(Method):
         """
         c, view = self.config, self.global_views(batch, random)
         temperatures = c.student_temperature, self.temperature()
-        learn = 0.0 if float(self.progress) < c.frozen else 1.0
+        learn = (self.progress >= c.frozen).float()
         mask = self.masks(view, random) if c.patch_loss else None
         student, patches = self.student(view, learn, mask, getattr(self, "mask_token", None))
         teacher, whole = self.teacher(view)
@@ -179,8 +180,7 @@ class DINO(Method):
 
     def after_step(self, progress: float) -> None:
         """Centers move, the teacher follows; its momentum rises along half a cosine."""
-        first, last = self.config.momentum
-        self.teacher.update(self.student, last - (last - first) * (1 + math.cos(math.pi * progress)) / 2)
+        self.teacher.update(self.student, half_cosine(self.config.momentum, progress))
         self.progress.fill_(progress)
         for part in self.children():
             if isinstance(part, Center):
@@ -206,7 +206,4 @@ def tiny() -> tuple[DINO, Batch]:
         vit, prototypes=16, hidden=32, bottleneck=8, momentum=(0.9, 1.0), patch_loss=1.0, locals=2, frozen=0.0,
         one=view, two=replace(view, solarize=0.2), local=replace(view, crop_scale=(0.05, 0.4), size=16),
     )  # fmt: skip
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return DINO(config), {
-        "index": torch.arange(8), "image": numbered(8).normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return DINO(config), example()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,12 +17,13 @@ from torch import Tensor, nn
 from ...contracts import Method
 from ...errors import require
 from ...functional.contrast import info_nce
+from ...functional.schedule import half_cosine
 from ...nn.encoder import Encoder, VisionTransformer, ViT, encoder
 from ...nn.heads import mlp
 from ...nn.teacher import EMA
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Range, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 VIEW = PixelViews(
     crop_scale=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, gray=0.2,
@@ -113,8 +113,7 @@ class MoCo(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows; its momentum rises along half a cosine."""
-        first, last = self.config.momentum
-        self.teacher.update(self.online, last - (last - first) * (1 + math.cos(math.pi * progress)) / 2)
+        self.teacher.update(self.online, half_cosine(self.config.momentum, progress))
 
     def encode(self, batch: Batch) -> Tokens:
         """Tokens of the online encoder before the projector."""
@@ -129,9 +128,5 @@ class MoCo(Method):
 
 def tiny() -> tuple[MoCo, Batch]:
     """A small instance and a batch for the contract tests."""
-    random = numbered(8)
     config = Config(ViT(image=32, patch=8, width=32, depth=2, heads=2), hidden=16, out=8, momentum=(0.9, 1.0))
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return MoCo(config), {
-        "index": torch.arange(8), "image": random.normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return MoCo(config), example()

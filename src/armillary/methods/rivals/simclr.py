@@ -20,9 +20,9 @@ from ...functional.contrast import nt_xent
 from ...nn.encoder import Encoder, encoder
 from ...nn.heads import mlp
 from ...nn.resnet import ResNet
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,5 @@ class SimCLR(Method):
 
 def tiny() -> tuple[SimCLR, Batch]:
     """A small instance and a batch for the contract tests."""
-    random = numbered(8)
     config = Config(ResNet(image=32, base=4, blocks=(1, 1)), hidden=16, out=8, temperature=0.5)
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return SimCLR(config), {
-        "index": torch.arange(8), "image": random.normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return SimCLR(config), example()

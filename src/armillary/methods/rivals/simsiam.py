@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -20,9 +19,9 @@ from ...functional.contrast import negative_cosine
 from ...nn.encoder import Encoder, encoder
 from ...nn.heads import mlp
 from ...nn.resnet import ResNet
-from ...randomness import Random, numbered
+from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, pixel_view
+from ...views.pixels import PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,5 @@ class SimSiam(Method):
 
 def tiny() -> tuple[SimSiam, Batch]:
     """A small instance and a batch for the contract tests."""
-    random = numbered(8)
     config = Config(ResNet(image=32, base=4, blocks=(1, 1)), hidden=16, out=16, predictor_hidden=8)
-    scale = torch.tensor([[0.5] * 3, [0.25] * 3]).expand(8, 2, 3)
-    return SimSiam(config), {
-        "index": torch.arange(8), "image": random.normal("image", 3, 32, 32), "normalization": scale,
-    }  # fmt: skip
+    return SimSiam(config), example()
