@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow check bench
+.PHONY: help install demo test test-slow check bench results
 
 help: ## show what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1 - \2/p' Makefile | awk -F ' - ' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -48,3 +48,7 @@ check: install ## style, format and types
 
 bench: install ## speed and memory as ratios
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+results: install ## the pages of docs/results, from the rows beside them
+	@for rows in docs/results/*.jsonl; do \
+		$(BIN)/armillary bench images --rows $$rows --markdown $${rows%.jsonl}.md --out runs/results/$$(basename $$rows .jsonl) || exit 1; done
