@@ -49,7 +49,7 @@ def test_comparison_trains_everyone_and_writes_rows_and_pages(compared: Path):
         assert row["flops"] == pytest.approx(row["steps"] * row["flops_per_step"], rel=1e-4)
         assert [flops for flops, _ in row["curve"]][-1] == pytest.approx(row["flops"], rel=1e-4)
         best = max((other for other in held if other["kind"] == "try" and other["contender"] == row["contender"]),
-                   key=lambda other: other["validation"])  # fmt: skip
+                   key=lambda other: (other["validation"], other["factor"]))  # of equals the recipe's  # fmt: skip
         assert row["lr"] == best["lr"]
     text = (compared / "comparison.md").read_text()
     assert all(name in text for name in ("ijepa", "supervised", "untrained vit24x1/2", "raw pixels"))
@@ -117,6 +117,8 @@ def test_failed_run_is_told_and_the_others_go_on(compared: Path, tmp_path: Path,
     assert main(command(colored, out, "--tries", "1", methods=(broken, SUPERVISED))) == 1
     said = capsys.readouterr()
     assert "not finite" in said.err and "supervised" in said.out
+    pages = (out / "comparison.md").read_text() + (out / "comparison.html").read_text()
+    assert "not finite" in pages and str(tmp_path) not in pages and str(colored) not in pages
 
 
 def test_unlabeled_images_are_compared_without_accuracy(tmp_path: Path, capsys):

@@ -83,6 +83,15 @@ def test_budget_below_one_step_is_refused_with_the_cost():
         affordable(1e9, 1.2e10, "ijepa")
 
 
+@pytest.mark.parametrize("cost", [1.0e9, 1.04e9, 1.44e9, 9.96e9, 3.3333e10])
+@pytest.mark.parametrize("share", [1.0, 0.15])
+def test_budget_that_is_advised_pays_a_step(cost: float, share: float):
+    with pytest.raises(ConfigError) as told:
+        affordable(1e3, cost, "x", share)
+    advised = float(str(told.value).split("--budget ")[1].split()[0])
+    assert affordable(advised, cost, "x", share) == 1 and ("a try's share" in str(told.value)) == (share < 1)
+
+
 def test_second_count_is_the_first_though_tables_of_masks_were_kept():
     config = ijepa.Config(
         ViT(image=24, patch=3, width=16, depth=1, heads=2), predictor_width=8, predictor_depth=1, predictor_heads=1

@@ -44,6 +44,11 @@ def test_single_seed_gives_the_interval_of_its_test_rows():
     assert difference(right, other)[1:] == pytest.approx(tuple(paired_success(right[0], other[0])))
 
 
+def test_seeds_of_equal_scores_give_the_interval_of_the_rows():
+    right = answers([0.6], 100).expand(3, -1)
+    assert over_seeds(right) == pytest.approx(tuple(wilson(int(right[0].sum()), 100)))
+
+
 def test_difference_adds_the_variances_of_seeds_and_rows():
     a, b = answers([0.6, 0.7, 0.65], 50), answers([0.5, 0.5, 0.5], 50, seed=1)
     gap = [[float(a[s, i]) - float(b[s, i]) for i in range(50)] for s in range(3)]

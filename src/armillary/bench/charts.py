@@ -53,7 +53,7 @@ def scores(found: Summary) -> Chart:
         for y, line in enumerate(lines):
             axes.annotate(
                 _short(line.name), (1, y), (8, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
-                va="center", color=colors.ink, fontsize=12,
+                va="center", color=colors.ink, fontsize=_font(line.name),
             )  # fmt: skip
 
     what = "Linear accuracy, %" if found.labeled else "RankMe: directions in use"
@@ -98,9 +98,15 @@ def _name(axes: Axes, ends: list[tuple[float, str, Line]]) -> None:
     for place, (_, color, line) in zip(places, order, strict=True):
         axes.annotate(
             _short(line.name), (1, place), (8, 0), xycoords="axes fraction", textcoords="offset points", va="center",
-            color=color, fontsize=12,
+            color=color, fontsize=_font(line.name),
         )  # fmt: skip
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:19]}…"
+    """At most 21 letters; the end of a longer name is what tells variants of a method apart."""
+    return name if len(name) <= 21 else f"{name[:9]}…{name[-11:]}"
+
+
+def _font(name: str) -> float:
+    """The size in which a name fits beside a chart."""
+    return min(12.0, 180 / len(_short(name)))

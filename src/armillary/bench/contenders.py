@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from dataclasses import fields as dataclass_fields
+from pathlib import Path
 from typing import Any
 
 from .. import catalogue
@@ -17,17 +18,23 @@ from ..views.pixels import PixelViews
 from .splits import Splits
 
 SMALL = "_cifar10"  # recipes of small images end so: ijepa_cifar10 is the contender `ijepa`
+SHARED = ("data", "probe", "seed", "steps")  # fields of a run that a comparison sets
 PIXELS, UNTRAINED = "pixels", "untrained"  # floors: the raw input, and each backbone as it was initialized
 Find = Callable[[str], tuple[Run, str]]  # a recipe by its name, and the SHA-256 of its file if it is the user's own
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One line of a comparison. name: as the user wrote it; run: its recipe, with these images."""
+    """One line of a comparison.
+
+    name: as the user wrote it, without the folder of an absolute path; run: its recipe, with these images; text: all
+    that the user wrote.
+    """
 
     name: str
     run: Run
     sha256: str = ""
+    text: str = ""
 
     @property
     def method(self) -> str:
@@ -54,7 +61,8 @@ def contender(text: str, find: Find, splits: Splits, probe: Probe) -> Contender:
     """The contender that `text` names: a method, a recipe, or path/to/file.py:function, then [field=value,...] or not.
 
     Raises:
-        ConfigError: there is no such method, or a field or value that it does not have, or it takes no such images.
+        ConfigError: there is no such method, or a field or value that it does not have, or it takes no such images;
+            or a field is set that is everyone's.
     """
     matched = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", text.strip(), re.DOTALL)
     if matched is None:
@@ -62,13 +70,15 @@ def contender(text: str, find: Find, splits: Splits, probe: Probe) -> Contender:
     run, sha256 = find(_recipe(matched[1].strip()))
     if matched[2]:
         run = restored(_tree(matched[2], text), run, text)
-    return Contender(text.strip(), fitted(run, splits, probe, text), sha256)
+    place, whole = Path(matched[1].strip()), text.strip()
+    name = whole.replace(str(place), place.name, 1) if place.is_absolute() else whole
+    return Contender(name, fitted(run, splits, probe, text), sha256, whole)
 
 
 def fitted(run: Run, splits: Splits, probe: Probe, name: str) -> Run:
     """The run on these images: data, sizes of image and views, channels, classes, and a patch that keeps the tokens.
 
-    A patch of 4 at 32 pixels is one of 8 at 64; where that is no whole number, the recipe's own is kept.
+    A patch of 4 at 32 pixels is one of 8 at 64; where that is no whole number, see `_patch`.
     Raises:
         ConfigError: the method has no image encoder, or one that cannot take this size.
     """
@@ -80,27 +90,31 @@ def fitted(run: Run, splits: Splits, probe: Probe, name: str) -> Run:
     larger = data.size / network.image  # type: ignore[attr-defined]
     if hasattr(network, "channels"):
         changes["channels"] = data.channels
-    if isinstance(network, ViT) and network.patch * data.size % network.image == 0:
-        changes["patch"] = network.patch * data.size // network.image
-    new: dict[str, Any] = {"encoder": replace(network, **changes), **_views(method, larger)}
+    if isinstance(network, ViT):
+        changes["patch"] = _patch(network, data.size)
+    new: dict[str, Any] = {"encoder": replace(network, **changes), **_views(method, larger, changes.get("patch", 1))}
     if hasattr(method, "classes") and splits.classes:
         new["classes"] = len(splits.classes)
     return replace(run, method=replace(method, **new), data=data, probe=probe)
 
 
-def _views(method: Any, larger: float) -> dict[str, PixelViews]:
-    """The method's pixel views of a size of their own, `larger` times their size.
+def _patch(network: ViT, size: int) -> int:
+    """The patch that keeps the tokens; else the divisor of `size` that is nearest to it, up to a half more or less.
 
-    Raises:
-        ConfigError: a size is no whole number then.
+    Where there is none, the recipe's own is kept, which the encoder refuses in words.
     """
+    exact = network.patch * size / network.image
+    near = [patch for patch in range(1, size + 1) if size % patch == 0 and exact / 2 <= patch <= exact * 1.5]
+    return min(near, key=lambda patch: abs(patch - exact), default=network.patch)
+
+
+def _views(method: Any, larger: float, patch: int) -> dict[str, PixelViews]:
+    """The method's pixel views of a size of their own, `larger` times their size, to a whole number of patches."""
     found = {}
     for part in dataclass_fields(method):
         view = getattr(method, part.name)
         if isinstance(view, PixelViews) and view.size:
-            if view.size * larger % 1:
-                raise ConfigError(f"{part.name} of {view.size} pixels cannot become {larger:g} times larger")
-            found[part.name] = replace(view, size=int(view.size * larger))
+            found[part.name] = replace(view, size=max(1, round(view.size * larger / patch)) * patch)
     return found
 
 
@@ -127,6 +141,8 @@ def chosen(names: Sequence[str], find: Find, splits: Splits, probe: Probe) -> tu
     found, said = [], []
     for text in texts:
         one = contender(text, find, splits, probe)
+        if any(one.name == other.name for other in found):
+            raise ConfigError(f"{one.name} is the name of two files in --methods: give one of them another name")
         if one.supervised and not splits.classes:
             said.append(f"{one.name} needs labels and is left out")
         else:
@@ -158,6 +174,8 @@ def _tree(text: str, source: str) -> Json:
         if not equals or not path.strip():
             raise ConfigError(f"{part!r} in {source} sets nothing: write field=value, e.g. optim.lr=0.001")
         *above, last = path.strip().split(".")
+        if (above or [last])[0] in SHARED:
+            raise ConfigError(f"{path.strip()} in {source} is the same for all: set it with a flag of bench images")
         branch: Any = tree
         for name in above:
             branch = branch.setdefault(name, {})

@@ -97,16 +97,17 @@ def _round(run: Run, dataset: Dataset, device: torch.device, steps: range) -> li
     return found
 
 
-def affordable(budget: float, cost: float, name: str) -> int:
-    """Steps that `budget` FLOPs pay when one costs `cost`.
+def affordable(budget: float, cost: float, name: str, share: float = 1.0) -> int:
+    """Steps that a share of `budget` FLOPs pays when one costs `cost`.
 
     Raises:
         ConfigError: not one.
     """
-    steps = int(budget // cost) if cost > 0 else 0
+    steps = int(budget * share // cost) if cost > 0 else 0
     if steps < 1:
+        of = f"{100 * share:g} % (a try's share) of a" if share < 1 else "a"
         raise ConfigError(
-            f"a budget of {budget:.3g} FLOPs does not pay one step of {name}, which costs {cost:.3g}: give --budget "
-            f"{cost:.1g} at least, and some thousand times as much to learn something"
+            f"{of} budget of {budget:.3g} FLOPs does not pay one step of {name}, which costs {cost:.3g}: give --budget "
+            f"{1.06 * cost / share:.1e} at least, and some thousand times as much to learn something"
         )
     return steps

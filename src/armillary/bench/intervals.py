@@ -19,12 +19,15 @@ RESAMPLES = 1000
 
 
 def over_seeds(right: Right) -> tuple[float, float]:
-    """Interval of the mean accuracy: Student's over seeds, for these rows; Wilson's over rows for a single seed."""
+    """Interval of the mean accuracy: Student's over seeds, for these rows; Wilson's over rows for a single seed.
+
+    Also Wilson's where all seeds answer equally many rows rightly, which does not show that seeds make no difference.
+    """
     seeds, n = right.shape
-    if seeds == 1:
-        low, high = wilson(int(right.sum()), n)
-        return low, high
     scores = right.double().mean(1)
+    if seeds == 1 or bool((scores == scores[0]).all()):
+        low, high = wilson(int(right[0].sum()), n)
+        return low, high
     half = student(0.5 + LEVEL / 2, seeds - 1) * float(scores.std()) / math.sqrt(seeds)
     return max(0.0, float(scores.mean()) - half), min(1.0, float(scores.mean()) + half)
 
@@ -58,7 +61,7 @@ def difference(first: Right, second: Bool[Tensor, "R m"]) -> tuple[float, float,
     return mean, max(-1.0, mean - half), min(1.0, mean + half)
 
 
-def ranks(answers: Sequence[Right], resamples: int = RESAMPLES) -> list[tuple[float, int, int]]:
+def ranks(answers: Sequence[Bool[Tensor, "_ _"]], resamples: int = RESAMPLES) -> list[tuple[float, int, int]]:
     """Rank of each contender (1 is best, equals share the mean of theirs) with a bootstrap interval.
 
     Test rows are drawn anew, the same for everyone, and of each contender its seeds; with few seeds the interval is

@@ -17,15 +17,8 @@ from .rows import DIGITS, key, plain
 from .splits import Splits
 
 FORMAT = 1  # of rows; another number makes all results new ones
-FACTORS = (
-    1.0,
-    1 / 3,
-    3.0,
-    1 / 9,
-    9.0,
-    1 / 27,
-    27.0,
-)  # of the recipe's learning rate, as they are tried
+FACTORS = (1.0, 1 / 3, 3.0, 1 / 9, 9.0, 1 / 27, 27.0)  # of the recipe's learning rate, as they are tried
+MEASURED = ("train", "test", "neighbors", "temperature", "iterations")  # settings of the probes of every comparison
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def runs(one: Contender, factor: float, terms: Terms, splits: Splits) -> list[Jo
 def every(one: Contender, terms: Terms, splits: Splits) -> list[Job]:
     """All that may have to be done for one contender: tries, and runs at each rate that may come out best."""
     tried = tries(one, terms, splits)
-    factors = [job.factor for job in tried] or [1.0]
+    factors = [_rounded(job.factor) for job in tried] or [1.0]  # as `best` reads them from rows
     return tried + [job for factor in factors for job in runs(one, factor, terms, splits)]
 
 
@@ -96,7 +89,8 @@ def best(done: Sequence[Json]) -> float | None:
 def known(contenders: Sequence[Contender], terms: Terms, splits: Splits, rows: Sequence[Json]) -> dict[str, Json]:
     """Rows by the key of the job that they answer, also where a version with fewer settings wrote them.
 
-    A row answers a job if all settings that it tells are the job's, and those it does not tell have their defaults.
+    A row answers a job if all settings that it tells are the job's, and those it does not tell have their defaults; of
+    the user's own file, which the row does not tell, only if it has the job's key.
     """
     found = {str(row["key"]): row for row in rows}
     told: dict[tuple[object, ...], list[Json]] = defaultdict(list)
@@ -104,7 +98,7 @@ def known(contenders: Sequence[Contender], terms: Terms, splits: Splits, rows: S
         told[row["kind"], row["contender"], row["seed"], row.get("factor")].append(row)
     for one in contenders:
         for job in every(one, terms, splits):
-            for row in told[job.kind, job.contender, job.seed, float(f"{job.factor:.{DIGITS}g}")]:
+            for row in () if job.sha256 else told[job.kind, job.contender, job.seed, _rounded(job.factor)]:
                 if job.key not in found and _answers(row, job, splits):
                     found[job.key] = row
     return found
@@ -112,7 +106,39 @@ def known(contenders: Sequence[Contender], terms: Terms, splits: Splits, rows: S
 
 def _answers(row: Json, job: Job, splits: Splits) -> bool:
     same = row["data"] == plain(splits.fingerprint()) and row["budget"] == plain(job.budget)
-    return same and _covers(row.get("values"), plain(fields(job.run)), job.run)
+    return same and row.get("format", 1) == FORMAT and _covers(row.get("values"), plain(fields(job.run)), job.run)
+
+
+def together(contenders: Sequence[Contender], terms: Terms, splits: Splits, rows: Sequence[Json]) -> list[Json]:
+    """Rows that can stand on one page with the results of these contenders: of equal data, budget and probes.
+
+    Those that answer the jobs of these contenders come last, so that they count where there are rows of other settings.
+    """
+    held, keys = known(contenders, terms, splits, rows), {raw(contenders[0].run, splits).key}
+    for one in contenders:
+        tried = [held[job.key] for job in tries(one, terms, splits) if job.key in held]
+        jobs = runs(one, best(tried) or 1.0, terms, splits)
+        keys |= {str(row["key"]) for row in tried} | {str(held[job.key]["key"]) for job in jobs if job.key in held}
+    data, budget, probe = plain(splits.fingerprint()), plain(terms.budget), _probe(contenders[0].run)
+
+    def alike(row: Json) -> bool:
+        paid = row["kind"] == "try" or (row["kind"] == "run" and row["budget"] == budget)
+        return paid and row["data"] == data and all(probing(row).get(name) in (None, probe[name]) for name in MEASURED)
+
+    mine = [row for row in rows if row["key"] in keys]
+    return [row for row in rows if row["key"] not in keys and alike(row)] + mine
+
+
+def _rounded(factor: float) -> float:
+    """As it stands in a row."""
+    return float(f"{factor:.{DIGITS}g}")
+
+
+def probing(row: Json) -> Json:
+    """The settings of probes that a row tells of."""
+    told = row.get("values")
+    probe = told.get("probe") if isinstance(told, dict) else None
+    return probe if isinstance(probe, dict) else {}
 
 
 def _covers(told: object, now: object, part: object) -> bool:
@@ -165,11 +191,10 @@ def fields(run: Run) -> Json:
     tree: dict[str, Any] = values(run)
     tree["data"] = {**tree["data"], "path": Path(str(tree["data"]["path"])).resolve().name}
     tree["loop"] = {name: tree["loop"][name] for name in ("precision", "accumulate")}
-    names = ("train", "test", "neighbors", "temperature", "iterations")
     further = ("kinds", "shots", "draws", "ignore", "specificity") if set(run.probe.kinds) - set(PROBES) else ()
-    tree["probe"] = {name: tree["probe"][name] for name in names + further}
+    tree["probe"] = {name: tree["probe"][name] for name in MEASURED + further}
     return {name: tree[name] for name in ("method", "data", "batch", "optim", "loop", "seed", "probe")}
 
 
-def _probe(run: Run) -> object:
-    return fields(run)["probe"]
+def _probe(run: Run) -> Json:
+    return fields(run)["probe"]  # type: ignore[return-value]

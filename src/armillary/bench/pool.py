@@ -85,7 +85,7 @@ def run(plan: Comparison, shown: Ready) -> State:
                 row = rows.one(scratch / f"{one.job.key}.json") if one.process.returncode == 0 else None
                 if row is None:
                     failed.add(one.job.key)
-                    state.failures.append(_failure(one, scratch))
+                    state.failures.append(_failure(one, scratch, rows.places(plan.splits.config.path, plan.out)))
                     continue
                 rows.append(path, row)
                 state.rows[one.job.key] = row
@@ -106,12 +106,13 @@ def _over(state: State, shown: Ready) -> list[Running]:
 
 
 def _started(job: Job, plan: Comparison, scratch: Path) -> subprocess.Popen[bytes]:
-    cost, steps = 0.0, 0
+    cost, steps, text = 0.0, 0, PIXELS
     if job.kind != PIXELS:
-        cost = plan.cost(next(one for one in plan.contenders if one.name == job.contender))
+        one = next(one for one in plan.contenders if one.name == job.contender)
+        cost, text = plan.cost(one), one.text or one.name
         steps = affordable(job.budget, cost, job.contender)
     order = Order(
-        job.key, job.kind, job.contender, job.seed, job.factor, cost, steps, plan.terms, job.run.probe,
+        job.key, job.kind, text, job.seed, job.factor, cost, steps, plan.terms, job.run.probe,
         plan.splits.config, str(plan.out),
     )  # fmt: skip
     write_json(scratch / f"{job.key}.order.json", asdict(order))
@@ -140,7 +141,7 @@ def _ended(state: State) -> Iterator[None]:
                 one.process.wait()
 
 
-def _failure(one: Running, scratch: Path) -> Json:
+def _failure(one: Running, scratch: Path, places: dict[str, str]) -> Json:
     said = (scratch / f"{one.job.key}.said").read_text(encoding="utf-8", errors="replace").strip()
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     code = one.process.returncode
@@ -152,7 +153,7 @@ def _failure(one: Running, scratch: Path) -> Json:
         "kind": job.kind,
         "seed": job.seed,
         "factor": job.factor,
-        "message": words[:LAST],
+        "message": rows.without(words, places)[:LAST],
     }
 
 

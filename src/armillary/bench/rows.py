@@ -48,7 +48,7 @@ def read(path: Path) -> list[Json]:
 
 
 def append(path: Path, row: Json) -> None:
-    """Add a row to a file, on the disk when this returns; half a line that a crash left is ended first."""
+    """Add a row to a file, on the disk when this returns; half a line that a crash left is removed first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell():
@@ -56,11 +56,36 @@ def append(path: Path, row: Json) -> None:
             whole = file.read(1) == b"\n"
             if not whole:
                 file.seek(0)
-                kept = file.read().rpartition(b"\n")
-                file.truncate(len(kept[0]) + len(kept[1]))
+                *kept, last = file.read().rpartition(b"\n")
+                if _row(last):
+                    file.write(b"\n")
+                else:
+                    file.truncate(sum(map(len, kept)))
         file.write(json.dumps(plain(row), allow_nan=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _row(line: bytes) -> bool:
+    try:
+        return "key" in json.loads(line)
+    except (ValueError, TypeError):
+        return False
+
+
+def places(data: str, out: Path) -> dict[str, str]:
+    """Places on this machine that a row or page must not tell, and what stands there instead, longest first."""
+    name = Path(data).resolve().name
+    found = {str(Path(data).resolve()): name, str(out.resolve()): "OUT", str(Path.home()): "~"}
+    found |= {path: shown for path, shown in ((data, name), (str(out), "OUT")) if "/" in path.strip("./")}
+    return dict(sorted(((path, shown) for path, shown in found.items() if len(path) > 1), key=lambda p: -len(p[0])))
+
+
+def without(text: str, hidden: dict[str, str]) -> str:
+    """Text without `places`."""
+    for path, shown in hidden.items():
+        text = text.replace(path, shown)
+    return text
 
 
 def plain(tree: object) -> object:

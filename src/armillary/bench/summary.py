@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +16,7 @@ from ..recipes.run import Json
 from . import intervals
 from .contenders import PIXELS, UNTRAINED
 from .intervals import Right
+from .jobs import MEASURED, probing
 from .measure import PROBES
 from .rows import unpacked
 
@@ -36,7 +38,7 @@ class Score:
 class Line:
     """A contender, or a floor. cost: sums and means over its runs as JSON; curve: (FLOPs, mean, lowest, highest).
 
-    further: of each seed, the other probes that were asked for, by name.
+    further: of each seed, the other probes that were asked for, by name. supervised: whether it was trained on labels.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Line:
     further: tuple[dict[str, Any], ...] = ()
     verdicts: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    supervised: bool = False
 
     @property
     def main(self) -> float:
@@ -98,18 +101,14 @@ def summary(rows: Sequence[Json], failures: Sequence[Json] = ()) -> Summary:
     """Everything that pages show, from rows alone.
 
     Raises:
-        DataError: there are no runs, or rows of different data or budgets are mixed.
+        DataError: there are no runs, or runs of different data, budgets or settings of probes are mixed.
     """
     rows = _current(rows)
     runs = [row for row in rows if row["kind"] == "run"]
     if not runs:
         raise DataError("no run is finished: there is nothing to compare yet")
-    for what in ("data", "budget"):
-        if any(row[what] != runs[0][what] for row in runs):
-            kinds = sorted({str(row[what]) for row in runs})
-            raise DataError(
-                f"rows of different {what} are mixed: {'; '.join(kinds)}; keep each comparison in its --out"
-            )
+    _check_alike(runs)
+    rows = [row for row in rows if row["data"] == runs[0]["data"]]
     grouped: dict[str, list[Json]] = defaultdict(list)
     for row in sorted(runs, key=lambda row: int(row["seed"])):  # type: ignore[call-overload]
         grouped[str(row["contender"])].append(row)
@@ -127,6 +126,18 @@ def summary(rows: Sequence[Json], failures: Sequence[Json] = ()) -> Summary:
     data, budget, first = _held(runs[0], "data"), float(runs[0]["budget"]), _held(runs[0], "scores")  # type: ignore[arg-type, call-overload]
     used = (int(first.get("train", 0)), int(first.get("test", 0)))
     return Summary(data, tuple(lines), pairs, tries, tuple(failures), warnings, labeled, commits, budget, used)
+
+
+def _check_alike(runs: Sequence[Json]) -> None:
+    found: dict[str, set[str]] = {what: {json.dumps(row[what]) for row in runs} for what in ("data", "budget")}
+    for name in MEASURED:
+        found[f"probe.{name}"] = {json.dumps(probing(row)[name]) for row in runs if name in probing(row)}
+    for what, kinds in found.items():
+        if len(kinds) > 1:
+            raise DataError(
+                f"rows of different {what} are mixed: {'; '.join(sorted(kinds))}; the command that trained shows its "
+                "own, and each comparison in an --out of its own keeps them apart"
+            )
 
 
 def _current(rows: Sequence[Json]) -> list[Json]:
@@ -162,8 +173,15 @@ def _line(name: str, mine: list[Json]) -> Line:
         name, "run", str(mine[0]["backbone"]), len(mine), scores, None,
         _averaged([_held(row, "scores") for row in mine]), _averaged([_held(row, UNTRAINED) for row in mine]),
         cost, _curve(mine), _further(mine), tuple(sorted({str(_held(row, "scores")["verdict"]) for row in mine})),
-        tuple(str(row["key"]) for row in mine),
+        tuple(str(row["key"]) for row in mine), _supervised(mine[0]),
     )  # fmt: skip
+
+
+def _supervised(row: Json) -> bool:
+    """Whether a run was trained on labels: its method has classes."""
+    told = row.get("values")
+    method = told.get("method") if isinstance(told, dict) else None
+    return isinstance(method, dict) and "classes" in method
 
 
 def _untrained(runs: list[Json]) -> list[Line]:

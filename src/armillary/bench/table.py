@@ -46,7 +46,8 @@ def further(found: Summary) -> dict[str, list[str]]:
     shown: dict[str, list[str]] = {"Probe": [], "Contender": [], "Backbone": [], "Score": [], "Over untrained": [],
                                    "Untrained": [], "Raw pixels": []}  # fmt: skip
     for name in dict.fromkeys(name for line in lines for held in line.further for name in held):
-        ordered = sorted(lines, key=lambda line: -_first(line, name, "score"))
+        have = [line for line in lines if any(name in held for held in line.further)]
+        ordered = sorted(have, key=lambda line: -_first(line, name, "score"))
         for line in ordered:
             seeds = [held[name] for held in line.further if name in held]
             measure = seeds[0].get("measure", "accuracy")
@@ -61,11 +62,13 @@ def further(found: Summary) -> dict[str, list[str]]:
 
 
 def _first(line: Line, name: str, key: str) -> float:
-    return float(line.further[0].get(name, {}).get(key, 0.0))
+    return next(float(held[name].get(key) or 0.0) for held in line.further if name in held)
 
 
 def _seeds(seeds: list[dict[str, Any]], key: str, interval: str, sign: str = "") -> str:
-    cells = [f"{100 * one[key]:{sign}.1f} ({_ends(one[interval], bool(sign))})" for one in seeds if key in one]
+    cells = [
+        f"{100 * one[key]:{sign}.1f} ({_ends(one[interval], bool(sign))})" for one in seeds if one.get(key) is not None
+    ]
     return "; ".join(cells).replace("-", MINUS)
 
 
@@ -115,6 +118,7 @@ def _cost(line: Line, name: str, unit: float = 1.0) -> float | None:
     return float(value) / unit if isinstance(value, float | int) else None
 
 
-def _ends(interval: Sequence[float], sign: bool = False) -> str:
-    low, high = (f"{100 * end:{'+' if sign else ''}.1f}".replace("-", MINUS) for end in interval)
+def _ends(interval: Sequence[float | None], sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    low, high = ("?" if end is None else f"{100 * end:{plus}.1f}".replace("-", MINUS) for end in interval)
     return f"{low} to {high}"

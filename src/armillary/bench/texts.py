@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..report import words
-from .summary import Summary
+from .summary import Line, Summary
 
 FURTHER = (
     "In percent, one value for each seed with its 95 % interval over test images; differences are paired. Chosen by no "
@@ -13,25 +13,30 @@ FURTHER = (
 
 def lead(found: Summary) -> str:
     """What came out, in a sentence or two."""
-    runs = [line for line in found.lines if line.kind == "run"]
+    runs = _runs(found)
     if not found.labeled:
         return (
             f"{len(runs)} contenders without labels: accuracy is unknown. What stands here are label-free diagnostics "
             "of the representations of test images, which show a collapse and say little of usefulness."
         )
     gained = [line for line in runs if (line.scores["linear"].gain_interval or (0.0, 0.0))[0] > 0]
-    first = runs[0]
+    first, free = runs[0], [line for line in runs if not line.supervised]
     tied = [line.name for line in runs[1:] if line.rank and line.rank[1] == 1]
     shared = f"; {words.listed(tied)} may be as good" if tied else ""
+    without = f" Trained without labels: {_best(free[0])}." if first.supervised and free else ""
     return (
         f"{len(gained)} of {len(runs)} contenders beat their own untrained backbone. The best linear accuracy is "
-        f"{words.figure(first.scores['linear'].mean, 'share')}, of {first.name}{shared}."
+        f"{_best(first)}{shared}.{without}"
     )
+
+
+def _best(line: Line) -> str:
+    return f"{words.figure(line.scores['linear'].mean, 'share')}, of {line.name}"
 
 
 def how(found: Summary) -> str:
     """How it was done."""
-    data, runs = found.data, [line for line in found.lines if line.kind == "run"]
+    data, runs = found.data, _runs(found)
     seeds = sorted({line.seeds for line in runs})
     said = [
         f"Every contender was trained for {found.budget:.3g} counted FLOPs (products of training steps, forwards and "
@@ -62,6 +67,15 @@ def notes(found: Summary) -> list[str]:
     images, labeled = _number(found.data["images"]), _number(found.data["labeled"])
     if 0 < labeled < images:
         said.append(f"{words.count(labeled)} of the train images are labeled; the others were trained on without.")
+    if all(line.seeds == 1 for line in _runs(found)):
+        said.append("One seed each: intervals are of the test images alone and say nothing of other seeds.")
+    taught = [line.name for line in found.lines if line.supervised]
+    if taught and len(taught) < len(_runs(found)):
+        said.append(f"Trained on the labels, which the others are not: {words.listed(taught)}.")
+    counts = {line.name: sum(row["contender"] == line.name for row in found.tries) for line in _runs(found)}
+    if len(set(counts.values())) > 1:
+        each = words.listed([f"{name} {count}" for name, count in counts.items()])
+        said.append(f"Not everyone was tuned alike; learning rates that were tried: {each}.")
     for line in found.lines:
         bad = [verdict for verdict in line.verdicts if verdict != "healthy"]
         if bad and line.kind == "run":
@@ -71,6 +85,10 @@ def notes(found: Summary) -> list[str]:
     if dirty:
         said.append("Some rows were made by code that is not exactly that of a commit.")
     return said
+
+
+def _runs(found: Summary) -> list[Line]:
+    return [line for line in found.lines if line.kind == "run"]
 
 
 def failed(found: Summary) -> list[str]:

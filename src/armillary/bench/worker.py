@@ -22,16 +22,19 @@ from ..recipes.run import Json, Probe, Run, commit, machine, write_json
 from ..training.loop import Outcome, train
 from . import measure, pictures, rows
 from .contenders import PIXELS, Contender, Find, contender, fitted
-from .jobs import Job, Terms, fields, raw, runs, tries
+from .jobs import FORMAT, Job, Terms, fields, raw, runs, tries
 from .splits import Splits, open_splits
 
 CURVE = 4  # places along a training where it is measured, the end among them
-WARNINGS = 3  # that a row keeps
+WARNINGS, LONGEST = 3, 300  # that a row keeps, and their characters
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told, as JSON. cost: FLOPs of a step; steps: how many; out: the comparison's folder."""
+    """What a worker is told, as JSON.
+
+    contender: as the user wrote it; cost: FLOPs of a step; steps: how many; out: the comparison's folder.
+    """
 
     key: str
     kind: str
@@ -68,8 +71,8 @@ def work(order: Order, find: Find) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         row = _trained(job, order, splits, device, folder)
         shutil.rmtree(folder, ignore_errors=True)
-    hidden = {str(scratch.resolve()): "", str(scratch): "", order.data.path: row["data"]["name"]}  # type: ignore[index]
-    row["warnings"] = [_without(text, hidden) for text in warnings.kept[:WARNINGS]]
+    hidden = rows.places(order.data.path, Path(order.out))
+    row["warnings"] = [rows.without(text, hidden)[:LONGEST] for text in warnings.kept[:WARNINGS]]
     write_json(scratch / f"{order.key}.json", rows.plain(row))  # type: ignore[arg-type]
 
 
@@ -112,7 +115,7 @@ def _trained(job: Job, order: Order, splits: Splits, device: torch.device, folde
     except CollapseError as error:
         if not tuning:
             raise
-        return row | {"validation": None, "error": str(error)[:300]}
+        return row | {"validation": None, "error": str(error)[:LONGEST]}
     row |= _spent(outcome, order.cost)
     if outcome.stopped:
         raise InterruptedError(f"stopped by {outcome.stopped}")
@@ -142,6 +145,7 @@ def _measured(job: Job, method, outcome: Outcome, splits: Splits, device: torch.
 def _about(job: Job, splits: Splits) -> Json:
     known = machine()
     return {
+        "format": FORMAT,
         "key": job.key,
         "kind": job.kind,
         "contender": job.contender,
@@ -159,12 +163,6 @@ def _about(job: Job, splits: Splits) -> Json:
 def _spent(outcome: Outcome, cost: float) -> Json:
     names = ("steps", "samples", "seconds", "cpu_seconds", "skipped", "parameters", "precision")
     return {**{name: getattr(outcome, name) for name in names}, "flops": cost * outcome.steps}
-
-
-def _without(text: str, hidden: dict[str, str]) -> str:
-    for path, name in hidden.items():
-        text = text.replace(path, str(name)) if path else text
-    return text[:300]
 
 
 class _Kept(logging.Handler):

@@ -16,7 +16,8 @@ from rich.text import Text
 from ..bench import comparison, pool, rows
 from ..bench.contenders import Contender, chosen
 from ..bench.flops import affordable, per_step
-from ..bench.jobs import Terms, every, known, pending
+from ..bench.jobs import Terms, every, known, pending, together
+from ..bench.measure import PROBES
 from ..bench.splits import Splits, check, open_splits
 from ..bench.worker import Order, work
 from ..data.formats.images import Images
@@ -30,6 +31,7 @@ ABOUT = (
     "probes. Finished runs are kept in OUT/rows.jsonl; the same command again does only what is missing."
 )
 KINDS = ("images",)
+FEW = 50  # held-out images below which the choice of a learning rate is called chance
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,13 @@ def main(arguments: list[str]) -> int:
     if kind not in KINDS:
         raise ConfigError(f"there is no comparison of {kind!r}: {suggest(kind, KINDS)}")
     asked = flags.parse(Bench, rest, "bench images", ABOUT)
-    failures: list[Json] = []
-    if not (asked.report_only or asked.rows):
-        failures = compare(asked)
-    return report(asked, failures)
+    if asked.report_only or asked.rows:
+        return report(asked, rows.read(asked.rows or asked.out / "rows.jsonl"), [])
+    return report(asked, *compare(asked))
 
 
-def compare(asked: Bench) -> list[Json]:
-    """Train and measure what is missing; what failed.
+def compare(asked: Bench) -> tuple[list[Json], list[Json]]:
+    """Train and measure what is missing; the rows of this comparison, and what failed.
 
     Raises:
         ConfigError, DataError: something was asked that cannot be; nothing was trained then.
@@ -90,37 +91,46 @@ def compare(asked: Bench) -> list[Json]:
     splits = open_splits(replace(asked.data, path=str(asked.data.path)))
     check(splits, asked.probe)
     contenders, said = chosen(asked.methods, _find, splits, asked.probe)
-    for line in [*said, *about(splits)]:
+    for line in [*said, *about(splits, asked.probe)]:
         screen.say(line, "yellow")
     with lock(asked.out):
         costs = _costs(contenders, terms, splits, asked.out)
         plan = pool.Comparison(contenders, terms, splits, lambda one: costs[one.name], asked.out, asked.processes)
         with Board() as board:
             state = pool.run(plan, board.at)
-    return state.failures
+    held = rows.read(asked.out / "rows.jsonl")
+    shown = together(contenders, terms, splits, held)
+    if len(shown) < len(held):
+        others = len(held) - len(shown)
+        screen.say(f"{others} rows of other data, budgets or probes are kept and not shown", "yellow")
+    return shown, state.failures
 
 
-def about(splits: Splits) -> list[str]:
+def about(splits: Splits, probe: Probe) -> list[str]:
     """What a reader should know of the data."""
     if not splits.classes:
+        left = [kind for kind in probe.kinds if kind not in (*PROBES, "segmentation")]
         return [
             f"{splits.config.path} has no labels of at least 2 classes: accuracy stays unknown, learning rates are the "
-            "recipes' own, and representations are compared by label-free diagnostics"
+            "recipes' own, and representations are compared by label-free diagnostics",
+            *[f"{', '.join(left)} of --probe.kinds need labels and are left out" for _ in left[:1]],
         ]
+    said, judged = [], len(splits.asked(True))
     if splits.partly:
-        return [f"{len(splits.labeled):,} of {len(splits.images):,} train images have labels: the others only train"]
-    return []
+        said += [f"{len(splits.labeled):,} of {len(splits.images):,} train images have labels: the others only train"]
+    if judged < FEW:
+        said += [f"learning rates are judged by {judged} held-out images, which is little more than chance"]
+    return said
 
 
-def report(asked: Bench, failures: list[Json]) -> int:
-    """Write the pages from the rows, and show the table; 1 if something failed."""
-    source = asked.rows or asked.out / "rows.jsonl"
-    held = rows.read(source)
+def report(asked: Bench, held: list[Json], failures: list[Json]) -> int:
+    """Write the pages from rows, and show the table; 1 if something failed."""
     for failure in failures:
         screen.error(f"{failure['contender']}, {failure['kind']}, seed {failure['seed']}: {failure['message']}")
     if not any(row["kind"] == "run" for row in held):
         if failures:
             return 1
+        source = asked.rows or asked.out / "rows.jsonl"
         raise DataError(f"{source} holds no finished run: run the comparison first, without --report-only and --rows")
     summary = comparison.write(held, failures, asked.out, asked.markdown)
     if asked.json:
@@ -160,7 +170,7 @@ def _costs(contenders: list[Contender], terms: Terms, splits: Splits, out: Path)
                 told = [held[job.key]["flops_per_step"] for job in every(one, terms, splits) if job.key in held]
                 costs[one.name] = float(str(told[0])) if told else per_step(one.run, dataset, device)
                 tuned = splits.classes and terms.tries > 1
-                affordable(terms.budget * (terms.share if tuned else 1.0), costs[one.name], one.name)
+                affordable(terms.budget, costs[one.name], one.name, terms.share if tuned else 1.0)
     return costs
 
 

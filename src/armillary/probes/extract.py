@@ -109,15 +109,10 @@ def extract(
         pool: mean over the tokens of a datum; otherwise x is [n, N, D] with `pos`. Where the target has a time axis
             [B, T, S], the tokens must be its T frames, and each frame becomes a row of its own.
     Raises:
-        DataError: the rows have no such target, or `count` is not positive.
+        DataError: there are no rows, they have no such target, or `count` is not positive.
         ShapeError: a target per frame, and another number of tokens.
     """
-    n = len(dataset)
-    if count is not None and count < 1:
-        raise DataError(f"{count} rows were asked for: at least 1 is needed")
-    rows = torch.arange(n)
-    if count is not None and count < n:
-        rows = numbered(1).order("extract", n)[0, :count].sort().values
+    rows = selected(len(dataset), count)
     parts: list[Features] = []
     with _evaluation(encode), torch.no_grad():
         for index in rows.split(batch):
@@ -129,6 +124,19 @@ def extract(
             parts.append(_features(tokens, raw[target], index, raw.get("episode", index), pool))
     names = [name for name in ("x", "y", "index", "group", "pos") if getattr(parts[0], name) is not None]
     return Features(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def selected(n: int, count: int | None) -> Int64[Tensor, " m"]:
+    """Which of `n` rows `extract` reads where `count` are asked for, in their order.
+
+    Raises:
+        DataError: none.
+    """
+    if n < 1 or (count is not None and count < 1):
+        raise DataError(f"{n if count is None else count} of {n} rows were asked for: at least 1 is needed")
+    if count is None or count >= n:
+        return torch.arange(n)
+    return numbered(1).order("extract", n)[0, :count].sort().values
 
 
 def _features(tokens: Tokens, y: Tensor, index: Tensor, group: Tensor, pool: bool) -> Features:

@@ -180,7 +180,8 @@ def _classes(train: Features, test: Features, ignore: int) -> int:
             raise DataError(f"a {name} mask holds {int(known.min())}: classes are counted from 0")
         if name == "train" and int(known.min()) == int(known.max()):
             raise DataError(
-                f"all pixels of the train masks are of class {int(known[0])}: a probe needs at least 2 classes"
+                f"all pixels of the train masks are of class {int(known[0])} or {ignore}, which is ignored: a probe "
+                "needs at least 2 classes (of masks that hold 0 and 255, set data.foreground)"
             )
         highest = max(highest, int(known.max()))
     if len(train.x) < 2:

@@ -64,10 +64,11 @@ class Probe:
         counts = {name: getattr(self, name) for name in COUNTS}
         if min(counts.values()) < 1:
             raise ConfigError(f"{counts} of the probe; each must be 1 or more")
-        if not self.kinds or not self.shots or min(self.shots) <= 0 or not 0 < self.specificity < 1:
+        broken = any(n <= 0 or (n >= 1 and n % 1) for n in self.shots)
+        if not self.kinds or not self.shots or broken or not 0 < self.specificity < 1:
             raise ConfigError(
                 f"kinds {self.kinds}, shots {self.shots}, specificity {self.specificity} of the probe; give at least "
-                "one kind and one number of shots, shots above 0, and a specificity between 0 and 1"
+                "one kind and one number of shots, shots above 0 and whole from 1 on, and a specificity between 0 and 1"
             )
 
 
