@@ -39,6 +39,11 @@ def test_recipe_of_32_pixels_stays_as_it_is(splits: Splits):
         assert named(name, splits).run.method == recipe
 
 
+def test_a_recipe_and_its_method_are_one_contender(splits: Splits):
+    assert named("ijepa_cifar10", splits).name == "ijepa"
+    assert named("ijepa_cifar10[method.masks=released]", splits).name == "ijepa[method.masks=released]"
+
+
 @pytest.mark.parametrize(("size", "patch", "local"), [(64, 8, 32), (96, 12, 48), (48, 6, 24), (40, 5, 20)])
 def test_larger_images_keep_the_tokens_of_image_and_views(size: int, patch: int, local: int, splits: Splits):
     method = named("lejepa", sized(splits, size)).run.method

@@ -71,8 +71,8 @@ def contender(text: str, find: Find, splits: Splits, probe: Probe) -> Contender:
     if matched[2]:
         run = restored(_tree(matched[2], text), run, text)
     place, whole = Path(matched[1].strip()), text.strip()
-    name = whole.replace(str(place), place.name, 1) if place.is_absolute() else whole
-    return Contender(name, fitted(run, splits, probe, text), sha256, whole)
+    short = place.name if place.is_absolute() else str(place).removesuffix(SMALL)
+    return Contender(whole.replace(str(place), short, 1), fitted(run, splits, probe, text), sha256, whole)
 
 
 def fitted(run: Run, splits: Splits, probe: Probe, name: str) -> Run:

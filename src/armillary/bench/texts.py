@@ -39,7 +39,7 @@ def how(found: Summary) -> str:
     data, runs = found.data, _runs(found)
     seeds = sorted({line.seeds for line in runs})
     said = [
-        f"Every contender was trained for {found.budget:.3g} counted FLOPs (products of training steps, forwards and "
+        f"Every contender was trained for {words.compact(found.budget)} counted FLOPs (products of training steps, forwards and "
         f"backwards, teachers included) on {words.count(_number(data['images']))} images of {data['size']} pixels"
     ]
     if found.tries:
