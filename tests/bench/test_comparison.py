@@ -77,6 +77,7 @@ def test_markdown_comes_from_rows_alone(compared: Path, tmp_path: Path):
     assert page.read_text() == (compared / "comparison.md").read_text()
 
 
+@pytest.mark.slow  # starts many processes, each of which imports torch
 def test_killed_comparison_goes_on_where_it_was(compared: Path, tmp_path: Path, colored: Path):
     out = tmp_path / "out"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -97,6 +98,7 @@ def test_killed_comparison_goes_on_where_it_was(compared: Path, tmp_path: Path, 
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow  # starts many processes, each of which imports torch
 def test_terminated_comparison_leaves_no_process_and_exits_143(tmp_path: Path, colored: Path):
     out = tmp_path / "out"
     call = [sys.executable, "-m", "armillary", *command(colored, out)]
@@ -121,6 +123,7 @@ def test_failed_run_is_told_and_the_others_go_on(compared: Path, tmp_path: Path,
     assert "not finite" in pages and str(tmp_path) not in pages and str(colored) not in pages
 
 
+@pytest.mark.slow  # starts many processes, each of which imports torch
 def test_unlabeled_images_are_compared_without_accuracy(tmp_path: Path, capsys):
     draw(tmp_path / "plain", 30, classes=("",))
     assert main(command(tmp_path / "plain", tmp_path / "out", "--seeds", "1", methods=(IJEPA, "supervised"))) == 0
