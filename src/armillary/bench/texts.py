@@ -40,8 +40,8 @@ def how(found: Summary) -> str:
     seeds = sorted({line.seeds for line in runs})
     said = [
         f"Every contender was trained for {words.compact(found.budget)} counted FLOPs (products of training steps, "
-        f"forwards and backwards, teachers included) on {words.count(_number(data['images']))} images of {data['size']} "
-        "pixels"
+        f"forwards and backwards, teachers included) on {words.count(_number(data['images']))} images of "
+        f"{data['size']} pixels"
     ]
     if found.tries:
         count = max(sum(row["contender"] == line.name for row in found.tries) for line in runs)
