@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from armillary.cli import main
+from armillary.commands import flags
+from armillary.commands.bench import Bench
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,8 @@ def test_report_without_rows_is_told(tmp_path: Path, capsys):
     assert "holds no finished run" in capsys.readouterr().err
     assert main(["bench", "sounds"]) == 2
     assert "no comparison of 'sounds'" in capsys.readouterr().err
+
+
+def test_fields_of_the_data_take_values_as_elsewhere():
+    asked = flags.parse(Bench, ["--data.foreground", "True", "--report-only"], "bench images", "")
+    assert asked.data.foreground and asked.report_only

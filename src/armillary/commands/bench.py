@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from pydantic import ConfigDict, TypeAdapter
 from rich.console import Group
 from rich.live import Live
@@ -38,7 +40,7 @@ FEW = 50  # held-out images below which the choice of a learning rate is called 
 class Bench:
     """Flags of `bench images`."""
 
-    data: Images = Images()
+    data: Annotated[Images, tyro.conf.FlagConversionOff] = Images()
     """the images"""
     methods: tuple[str, ...] = ()
     """who takes part, e.g. ijepa simclr 'ijepa[method.masks=released]' my.py:recipe; all small image recipes if none"""
@@ -52,7 +54,7 @@ class Bench:
     """share of the budget that each try gets"""
     processes: int = 2
     """trainings side by side, each on one thread"""
-    probe: Probe = Probe(train=10_000, test=10_000)
+    probe: Annotated[Probe, tyro.conf.FlagConversionOff] = Probe(train=10_000, test=10_000)
     """how representations are measured"""
     out: Path = Path("runs/bench")
     """where rows, pages and pictures go"""
