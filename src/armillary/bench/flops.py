@@ -7,6 +7,7 @@ and the decoding of images are not; wall and CPU time, which include them, stand
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -55,17 +56,21 @@ def counted(work: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def per_step(run: Run, dataset: Dataset, device: torch.device | str = "cpu", steps: int = COUNTED) -> float:
+def per_step(
+    run: Run, dataset: Dataset, device: torch.device | str = "cpu", steps: int = COUNTED, budget: float = math.inf
+) -> float:
     """Mean FLOPs of the training steps of a run, by which every seed of it is trained later.
 
     Counted are rounds of `steps` steps that go through the whole schedule, because some methods change on the way,
-    until the mean is known to about a percent (steps that are a matter of chance may leave it at three).
+    until the mean is known to about a percent (steps that are a matter of chance may leave it at three), or until it is
+    clear that `budget` FLOPs do not pay one step.
     """
     found: list[int] = []
     for done in range(0, ROUNDS * steps, steps):
         found += _round(run, dataset, torch.device(device), range(done + 1, done + steps + 1))
         counts = torch.tensor(found, dtype=torch.float64)
-        if steps < 2 or counts.std() <= SURE * counts.mean() * len(found) ** 0.5:
+        sure = steps < 2 or counts.std() <= SURE * counts.mean() * len(found) ** 0.5
+        if sure or counts.min() > budget:
             break
     return float(counts.mean())
 

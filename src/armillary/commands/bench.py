@@ -163,6 +163,7 @@ def _costs(contenders: list[Contender], terms: Terms, splits: Splits, out: Path)
     """
     held = known(contenders, terms, splits, rows.read(out / "rows.jsonl"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    share = terms.share if splits.classes and terms.tries > 1 else 1.0
     costs = {}
     with screen.err.status("counting the FLOPs of each method's step") as status:
         for one in contenders:
@@ -170,9 +171,10 @@ def _costs(contenders: list[Contender], terms: Terms, splits: Splits, out: Path)
                 status.update(f"counting the FLOPs of a step of {one.name}")
                 dataset = splits.trained_on(one.supervised, tuning=False)
                 told = [held[job.key]["flops_per_step"] for job in every(one, terms, splits) if job.key in held]
-                costs[one.name] = float(str(told[0])) if told else per_step(one.run, dataset, device)
-                tuned = splits.classes and terms.tries > 1
-                affordable(terms.budget, costs[one.name], one.name, terms.share if tuned else 1.0)
+                costs[one.name] = (
+                    float(str(told[0])) if told else per_step(one.run, dataset, device, budget=terms.budget * share)
+                )
+                affordable(terms.budget, costs[one.name], one.name, share)
     return costs
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..randomness import Random
 from ..types import Masks, Range
 
@@ -25,6 +25,20 @@ def block_size(rows: int, columns: int, scale: float, aspect: float) -> Size:
     area = scale * rows * columns
     height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
     return min(rows, max(1, height)), min(columns, max(1, width))
+
+
+def check_size(image: Float[Tensor, "B C h w"], size: int) -> None:
+    """Check that images have the size for which masks are drawn.
+
+    Raises:
+        ShapeError: they have another one.
+    """
+    height, width = image.shape[-2:]
+    if (height, width) != (size, size):
+        raise ShapeError(
+            f"images are {height}x{width} pixels, masks are drawn for {size}x{size}: set data.size to {size}, or "
+            f"method.encoder.image to {height}"
+        )
 
 
 def blocks(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress
 
@@ -75,6 +75,11 @@ class PixelViews:
         """The changes after the crop that can happen, in order; that of the jitter's four is drawn, see `draw`."""
         jitter = tuple(name for name in JITTER if self.jitter > 0 and getattr(self, name) > 0)
         return jitter + tuple(name for name in ("gray", "blur", "solarize") if getattr(self, name) > 0)
+
+
+# BYOL (arXiv 2006.07733, appendix B); also of Barlow Twins, VICReg and MoCo v3.
+FIRST = PixelViews(crop_scale=(0.08, 1.0), saturation=0.2, blur=1.0)
+SECOND = replace(FIRST, blur=0.1, solarize=0.2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
-from ...errors import ShapeError, ascending, require
+from ...errors import ascending, require
 from ...functional.decorrelate import covariance, off_diagonal, variance_hinge
 from ...functional.distance import layer_normalized, smooth_l1, squared
 from ...functional.schedule import line
@@ -25,7 +25,7 @@ from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
 from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Masks, Range, Terms, Tokens, gather
-from ...views.blocks import blocks
+from ...views.blocks import blocks, check_size
 from ...views.crops import resized_crop
 
 
@@ -97,13 +97,8 @@ class CJEPA(Method):
 
     def masks(self, batch: Batch, random: Random) -> Masks:
         """Context and target blocks of each image."""
-        c, size = self.config, self.config.encoder.image
-        if tuple(batch["image"].shape[-2:]) != (size, size):
-            raise ShapeError(
-                f"images are {tuple(batch['image'].shape[-2:])} pixels, masks are drawn for {size}x{size}: set "
-                f"data.size to {size}, or method.encoder.image"
-            )
-        side = c.encoder.side
+        c, side = self.config, self.config.encoder.side
+        check_size(batch["image"], c.encoder.image)
         return blocks(side, side, random, c.targets, c.target_scale, c.target_aspect, c.context_scale, c.min_context)
 
     def predict(

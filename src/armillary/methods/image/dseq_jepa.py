@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
-from ...errors import ConfigError, ShapeError, ascending, require
+from ...errors import ConfigError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...functional.schedule import line
 from ...nn.encoder import VisionTransformer, ViT
@@ -26,7 +26,7 @@ from ...nn.saliency import attended
 from ...nn.teacher import EMA
 from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Masks, Range, Terms, Tokens, gather
-from ...views.blocks import blocks
+from ...views.blocks import blocks, check_size
 from ...views.crops import resized_crop
 from ...views.salient import salient_regions
 
@@ -127,11 +127,7 @@ class DSeqJEPA(Method):
     def watch(self, image: Float[Tensor, "B C h w"]) -> tuple[Tokens, Float[Tensor, "B N"]]:
         """Targets for all patches, layer-normalized and without gradient, and the saliency of each patch."""
         c = self.config
-        if tuple(image.shape[-2:]) != (c.encoder.image,) * 2:
-            raise ShapeError(
-                f"images are {tuple(image.shape[-2:])} pixels, regions are found in {c.encoder.image}x"
-                f"{c.encoder.image}: set data.size to {c.encoder.image}, or method.encoder.image"
-            )
+        check_size(image, c.encoder.image)
         teacher = self.teacher.module
         assert isinstance(teacher, VisionTransformer)
         with torch.no_grad():

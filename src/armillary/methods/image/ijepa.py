@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...contracts import Method
-from ...errors import ShapeError, ascending, require
+from ...errors import ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...functional.schedule import line
 from ...nn.encoder import VisionTransformer, ViT
@@ -23,7 +23,7 @@ from ...nn.predictor import MaskPredictor
 from ...nn.teacher import EMA
 from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Masks, Range, Terms, Tokens, gather
-from ...views.blocks import blocks, released_blocks
+from ...views.blocks import blocks, check_size, released_blocks
 from ...views.crops import resized_crop
 
 
@@ -89,12 +89,8 @@ class IJEPA(Method):
 
     def masks(self, batch: Batch, random: Random) -> Masks:
         """Context and target blocks of each image."""
-        c, side, size = self.config, self.config.encoder.side, batch["image"].shape[-2:]
-        if tuple(size) != (c.encoder.image,) * 2:
-            raise ShapeError(
-                f"images are {size[0]}x{size[1]} pixels, masks are drawn for {c.encoder.image}x{c.encoder.image}: set "
-                f"data.size to {c.encoder.image}, or method.encoder.image to {size[0]}"
-            )
+        c, side = self.config, self.config.encoder.side
+        check_size(batch["image"], c.encoder.image)
         if c.masks == "unbiased":
             return blocks(
                 side, side, random, c.targets, c.target_scale, c.target_aspect, c.context_scale, c.min_context

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...contracts import Method
-from ...errors import ConfigError, ShapeError, ascending, require
+from ...errors import ConfigError, ascending, require
 from ...functional.distance import layer_normalized, smooth_l1
 from ...functional.pixels import masked_pixel_loss, patchify
 from ...functional.position import grid
@@ -27,7 +27,7 @@ from ...nn.teacher import EMA
 from ...nn.weights import fill
 from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Masks, Range, Terms, Tokens, gather
-from ...views.blocks import blocks
+from ...views.blocks import blocks, check_size
 from ...views.crops import resized_crop
 
 
@@ -108,13 +108,8 @@ class SALT(Method):
 
     def masks(self, batch: Batch, random: Random) -> Masks:
         """I-JEPA's masks, in both stages; the paper takes V-JEPA's."""
-        c, size = self.config, self.config.encoder.image
-        if tuple(batch["image"].shape[-2:]) != (size, size):
-            raise ShapeError(
-                f"images are {tuple(batch['image'].shape[-2:])} pixels, masks are drawn for {size}x{size}: set "
-                f"data.size to {size}, or method.encoder.image"
-            )
-        side = c.encoder.side
+        c, side = self.config, self.config.encoder.side
+        check_size(batch["image"], c.encoder.image)
         return blocks(side, side, random, c.targets, c.target_scale, c.target_aspect, c.context_scale, c.min_context)
 
     def predict(self, image: Float[Tensor, "B C h w"], masks: Masks) -> Float[Tensor, "B M K D"]:

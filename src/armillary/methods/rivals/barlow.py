@@ -7,7 +7,7 @@ energy   sum over i of (C_ii - 1)^2  +  0.0051 sum over i != j of C_ij^2
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,12 +20,7 @@ from ...nn.heads import mlp
 from ...nn.resnet import ResNet
 from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, example, pixel_view
-
-VIEW = PixelViews(
-    crop_scale=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, gray=0.2,
-    blur=1.0, blur_sigma=(0.1, 2.0), solarize=0.0,
-)  # fmt: skip
+from ...views.pixels import FIRST, SECOND, PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -40,9 +35,9 @@ class Config:
     """width of the embeddings"""
     redundancy: float = 0.0051
     """weight of the correlations beside the diagonal, the paper's lambda"""
-    one: PixelViews = VIEW
+    one: PixelViews = FIRST
     """transforms of which the first view is drawn"""
-    two: PixelViews = replace(VIEW, blur=0.1, solarize=0.2)
+    two: PixelViews = SECOND
     """transforms of which the second view is drawn"""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ collapse prevention: the teacher with the predictor; no negatives
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -24,12 +24,7 @@ from ...nn.resnet import ResNet
 from ...nn.teacher import EMA
 from ...randomness import Random
 from ...types import Batch, Forecast, Range, Terms, Tokens
-from ...views.pixels import PixelViews, example, pixel_view
-
-VIEW = PixelViews(
-    crop_scale=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, gray=0.2,
-    blur=1.0, blur_sigma=(0.1, 2.0), solarize=0.0,
-)  # fmt: skip
+from ...views.pixels import FIRST, SECOND, PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -44,9 +39,9 @@ class Config:
     """width of the embeddings"""
     momentum: Range = (0.996, 1.0)
     """of the teacher at the first step and at the end of the schedule; 0.99 for 300 epochs and fewer"""
-    one: PixelViews = VIEW
+    one: PixelViews = FIRST
     """transforms of which the first view is drawn"""
-    two: PixelViews = replace(VIEW, blur=0.1, solarize=0.2)
+    two: PixelViews = SECOND
     """transforms of which the second view is drawn"""
 
     def __post_init__(self) -> None:

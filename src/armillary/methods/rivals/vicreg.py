@@ -8,7 +8,7 @@ energy   25 mean (z1 - z2)^2 + 25 mean over views and dimensions of max(0, 1 - s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,12 +22,7 @@ from ...nn.heads import mlp
 from ...nn.resnet import ResNet
 from ...randomness import Random
 from ...types import Batch, Forecast, Terms, Tokens
-from ...views.pixels import PixelViews, example, pixel_view
-
-VIEW = PixelViews(
-    crop_scale=(0.08, 1.0), flip=0.5, jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, gray=0.2,
-    blur=1.0, blur_sigma=(0.1, 2.0), solarize=0.0,
-)  # fmt: skip
+from ...views.pixels import FIRST, SECOND, PixelViews, example, pixel_view
 
 
 @dataclass(frozen=True)
@@ -46,9 +41,9 @@ class Config:
     """weight of the hinge on the standard deviations"""
     covariance: float = 1.0
     """weight of the squared covariances"""
-    one: PixelViews = VIEW
+    one: PixelViews = FIRST
     """transforms of which the first view is drawn"""
-    two: PixelViews = replace(VIEW, blur=0.1, solarize=0.2)
+    two: PixelViews = SECOND
     """transforms of which the second view is drawn"""
 
     def __post_init__(self) -> None:
