@@ -220,7 +220,7 @@ def test_impossible_settings_are_refused(image_folder):
         with pytest.raises(ConfigError):
             open_data(config)
     with pytest.raises(DataError, match="do not fit 1 channels"):
-        open_data(Images(path, channels=1, mean=(0.1, 0.2, 0.3)))
+        open_data(Images(path, channels=1, mean=(0.1, 0.2, 0.3), std=(0.25,)))
 
 
 def test_prepared_images_have_the_given_mean_and_std(image_folder):
@@ -229,6 +229,17 @@ def test_prepared_images_have_the_given_mean_and_std(image_folder):
     wanted = batch["image"].double() / 255
     wanted = (wanted - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.25, 2.0])[:, None, None]
     assert torch.allclose(dataset.prepare(batch)["image"].double(), wanted, atol=1e-6)
+
+
+def test_unless_told_images_are_normalized_by_the_train_images_own_mean_and_deviation(image_folder):
+    train = open_data(Images(path=str(image_folder), size=8))
+    image = train.prepare(train.batch(torch.arange(len(train))))["image"].double()
+    assert torch.allclose(image.mean((0, 2, 3)), torch.zeros(3).double(), atol=1e-5)
+    assert torch.allclose(image.std((0, 2, 3), correction=0), torch.ones(3).double(), atol=1e-5)
+    test = open_data(Images(path=str(image_folder), size=8), "test")
+    assert test.statistics == train.statistics
+    with pytest.raises(ConfigError, match="give both or neither"):
+        open_data(Images(path=str(image_folder), mean=(0.5,)))
 
 
 def test_cifar10_opens(shared):

@@ -101,7 +101,9 @@ def open_splits(config: Images) -> Splits:
     Raises:
         ConfigError, DataError: as `Images.open`; or the train images have labels and none of the test images has.
     """
-    train, test = config.open("train"), config.open("test")
+    train = config.open("train")
+    config = train.config  # with the statistics that were measured
+    test = config.open("test")
     classes = _classes(train.source)
     labeled, keep = _labeled(train, classes)
     asked, _ = _labeled(test, classes)

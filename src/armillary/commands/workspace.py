@@ -21,6 +21,7 @@ from types import ModuleType
 from .. import catalogue
 from ..data.dataset import Dataset, open_data
 from ..data.episodes import EpisodeDataset
+from ..data.formats.images import ImageDataset, Images
 from ..data.statistics import Statistics
 from ..errors import CheckpointError, ConfigError, suggest
 from ..recipes import run as runs
@@ -169,8 +170,8 @@ def occupied(folder: Path) -> bool:
 
 
 def save_statistics(dataset: Dataset, folder: Path) -> None:
-    """Write the statistics by which episodes are normalized beside the run that uses them."""
-    if isinstance(dataset, EpisodeDataset):
+    """Write the statistics by which images and episodes are normalized beside the run that uses them."""
+    if isinstance(dataset, (EpisodeDataset, ImageDataset)):
         dataset.statistics.save(folder / "statistics.json")
 
 
@@ -179,9 +180,13 @@ def open_split(run: Run, folder: Path, split: str, **changes: int) -> Dataset:
     data = replace(run.data, **changes)
     if (folder / "episodes" / "index.json").is_file():  # a demo's own, also after its folder was moved
         data = replace(data, path=str(folder / "episodes"))
+    measured = folder / "statistics.json"
+    if isinstance(data, Images) and measured.is_file():
+        held = Statistics.load(measured)
+        data = replace(data, mean=held.mean["image"], std=held.std["image"])
     dataset = open_data(data, split)
     if isinstance(dataset, EpisodeDataset):
-        dataset.statistics = Statistics.load(folder / "statistics.json")
+        dataset.statistics = Statistics.load(measured)
     return dataset
 
 

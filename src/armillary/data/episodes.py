@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..types import Batch
 from .dataset import checked, held_out
-from .statistics import Statistics, image_statistics, moments
+from .statistics import Statistics, image_statistics, moments, pixel_moments
 from .store import ACTION, EpisodeWriter, Index, open_columns
 
 __all__ = ["EpisodeDataset", "EpisodeWriter", "Episodes"]
@@ -151,15 +151,5 @@ def _statistics(config: Episodes, index: Index, columns: dict[str, np.ndarray], 
         else:
             frames = np.flatnonzero(in_train)
             sample = images.take(frames[:: max(1, len(frames) // SAMPLED)], 0)
-            pixels = sample.transpose(0, 2, 3, 1).reshape(-1, images.shape[1])
-            mean["image"], std["image"] = _pixel_moments(pixels)
+            mean["image"], std["image"] = pixel_moments(sample)
     return Statistics(mean, std)
-
-
-def _pixel_moments(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Exact moments of uint8 columns by counting values, in [0, 1]: no float copy of the images is made."""
-    value = np.arange(256) / 255
-    counts = np.stack([np.bincount(column, minlength=256) for column in pixels.T]) / len(pixels)
-    mean = counts @ value
-    std = np.sqrt(counts @ value**2 - mean**2)
-    return tuple(mean.tolist()), tuple(np.where(std < 1e-3, 1.0, std).tolist())

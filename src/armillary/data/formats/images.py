@@ -8,7 +8,7 @@ import os
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from ...errors import ConfigError, DataError
 from ...types import Batch
 from ..dataset import checked
-from ..statistics import image_statistics
+from ..statistics import image_statistics, pixel_moments
 from .folders import open_folder
 from .parquet import open_parquet, parquet_files
 from .source import Source
@@ -33,6 +33,7 @@ ORIENTATION = 0x112
 UNREADABLE = (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error, zlib.error)
 UNREADABLE += (Image.DecompressionBombError,)
 TOLERATED = 3  # unreadable images that stop nothing, however small the data set
+SAMPLED = 1000  # images from which mean and deviation are computed unless they are given
 JUDGED = 1000  # the share of unreadable images is judged once so many (or all) were seen
 
 log = logging.getLogger("armillary.data")
@@ -56,10 +57,10 @@ class Images:
     """Parquet column of the encoded masks, or folder of masks inside `path`, named as the images; "" for none."""
     foreground: bool = False
     """Every value of a mask above 0 is class 1, as for masks that number their objects."""
-    mean: tuple[float, ...] = (0.5,)
-    """Subtracted from values in [0, 1]; one number, or one per channel."""
-    std: tuple[float, ...] = (0.25,)
-    """Divided by afterwards; one number, or one per channel."""
+    mean: tuple[float, ...] = ()
+    """Subtracted from values in [0, 1]; one number, or one per channel; measured on 1,000 train images unless given."""
+    std: tuple[float, ...] = ()
+    """Divided by afterwards; as `mean`."""
     max_bad: float = 0.01
     """Share of unreadable images above which reading stops; up to 3 never stop it unless this is 0."""
     max_pixels: int = 64_000_000
@@ -78,17 +79,39 @@ class Images:
             raise ConfigError(f"size is {self.size}, channels {self.channels}: size must be positive, channels 1 or 3")
         if not 0 <= self.max_bad <= 1:
             raise ConfigError(f"max_bad is {self.max_bad}: it is a share, from 0 to 1")
+        if bool(self.mean) != bool(self.std):
+            raise ConfigError(f"mean is {self.mean}, std {self.std}: give both or neither")
         path = Path(self.path)
         if not self.path or not path.exists():
             raise DataError(
                 f"there is no folder {self.path!r}: set data.path to a folder of images or of Parquet files"
             )
         try:
-            if parquet_files(path):
-                return ImageDataset(self, open_parquet(path, split, self.image, self.label, self.mask))
-            return ImageDataset(self, open_folder(path, split, self.mask))
+            source = self._source(path, split)
+            known = self if self.mean else self._measured(source if split == "train" else self._source(path, "train"))
+            return ImageDataset(known, source)
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error}): give a folder that you may read") from None
+
+    def _source(self, path: Path, split: str) -> Source:
+        if parquet_files(path):
+            return open_parquet(path, split, self.image, self.label, self.mask)
+        return open_folder(path, split, self.mask)
+
+    def _measured(self, train: Source) -> Images:
+        """This with the mean and standard deviation of train images, evenly spread over the rows."""
+
+        def pixels(row: int) -> UInt8[np.ndarray, "C h w"] | None:
+            try:
+                return decode(train.read(row), self.size, self.channels, self.max_pixels)
+            except UNREADABLE:  # named and counted when the row is read for use
+                return None
+
+        rows = range(0, len(train.names), max(1, len(train.names) // SAMPLED))[:SAMPLED]
+        with ThreadPoolExecutor(os.cpu_count()) as workers:
+            read = [image for image in workers.map(pixels, rows) if image is not None]
+        mean, std = pixel_moments(np.stack(read)) if read else ((0.5,), (0.25,))  # none is readable: soon said
+        return replace(self, mean=mean, std=std)
 
 
 def decode(data: bytes, size: int, channels: int = 3, max_pixels: int = 64_000_000) -> UInt8[np.ndarray, "C h w"]:
@@ -167,7 +190,7 @@ class ImageDataset:
     def __init__(self, config: Images, source: Source) -> None:
         self.config, self.source, self.classes = config, source, source.classes
         self.bad: dict[str, str] = {}
-        self._statistics = image_statistics(config.mean, config.std, config.channels)
+        self.statistics = image_statistics(config.mean, config.std, config.channels)
         n = len(source.names)
         self._seen = np.zeros(n, bool)
         self._stand_in = np.arange(n)  # the row that is shown for each row
@@ -205,7 +228,7 @@ class ImageDataset:
 
     def prepare(self, batch: Batch) -> Batch:
         """The batch with normalized float32 images; see `Statistics.prepare`."""
-        return self._statistics.prepare(batch)
+        return self.statistics.prepare(batch)
 
     def _space(self, n: int) -> dict[str, Shaped[np.ndarray, "n *shape"]]:
         """Room for the decoded images, and masks where there are any, of `n` rows."""
