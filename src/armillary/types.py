@@ -18,8 +18,10 @@ observation t and produces observation t + 1; `state` is the truth for probes, n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
+import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
@@ -71,13 +73,27 @@ class Masks:
 class Forecast:
     """What a method predicted and what came, for diagnosis.
 
-    predicted, target: [n, D]; last: [n, D] what copying the last observed latent would have predicted, or None where
-    that has no meaning.
+    predicted, target: [n, D]. What simpler predictors would go by, None where that has no meaning: last: [n, D] the
+    last observed latent; seen: [n, D] the mean embedding of the context, made as targets are; place: [n] the number of
+    the place (patch) that each target stands at.
     """
 
     predicted: Float[Tensor, "n D"]
     target: Float[Tensor, "n D"]
     last: Float[Tensor, "n D"] | None = None
+    seen: Float[Tensor, "n D"] | None = None
+    place: Int[Tensor, " n"] | None = None
+
+    @staticmethod
+    def joined(parts: Sequence[Forecast]) -> Forecast:
+        """Several as one, in float32; what one of them lacks is left out."""
+
+        def together(name: str) -> Tensor | None:
+            held = [getattr(part, name) for part in parts]
+            return None if any(part is None for part in held) else torch.cat(held)
+
+        found = {field.name: together(field.name) for field in fields(Forecast)}
+        return Forecast(**{name: x if x is None or name == "place" else x.float() for name, x in found.items()})  # type: ignore[arg-type]
 
 
 def gather(x: Shaped[Tensor, "B N D"], index: Int[Tensor, "B *K"]) -> Shaped[Tensor, "B *K D"]:

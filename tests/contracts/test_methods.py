@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import armillary.methods
 from armillary.contracts import Method, build, check_dynamics, check_method, method_class
+from armillary.diagnostics.forecasts import forecast_measures
 from armillary.errors import ConfigError
 from armillary.methods.control import lewm
 from armillary.methods.image import ijepa
@@ -51,6 +53,26 @@ def test_changing_a_row_changes_the_loss(name):
         if key in changed:
             changed[key][0] = changed[key][0].flip(-1) * 2
     assert not torch.equal(before, method.energy(method.loss(changed, Random(0, 1, batch["index"]))))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_forecast_can_be_measured_and_names_the_place_of_each_target(name):
+    torch.manual_seed(0)
+    method, batch = importlib.import_module(name).tiny()
+    same = {k: v if k == "index" else v[:1].expand_as(v) for k, v in batch.items()}
+    with torch.no_grad():
+        forecast = method.eval().forecast(batch, Random(0, 0, batch["index"]))
+        repeated = method.forecast(same, Random(0, 0, batch["index"]))
+    if forecast is None:
+        return
+    found = forecast_measures(forecast)
+    assert all(math.isfinite(value) for value in found.values()) and "target_std" in found
+    if forecast.place is None or name.endswith("iwm"):  # whose targets are seen through another view each
+        return
+    for place in repeated.place.unique():  # one input: a target is a function of its place
+        there = repeated.target[repeated.place == place]
+        assert torch.allclose(there, there[:1].expand_as(there), atol=1e-4), f"targets at place {place} differ"
+    assert len(repeated.place.unique()) > 1
 
 
 @pytest.mark.parametrize("name", NAMES)

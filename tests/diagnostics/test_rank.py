@@ -1,13 +1,28 @@
 """Ranks equal their formulas, computed in another way."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from armillary.diagnostics.rank import deviations, effective_rank, participation_ratio, rankme, spectrum
+from armillary.diagnostics.moments import Moments
+from armillary.diagnostics.rank import (
+    alpha_req,
+    deviations,
+    effective_rank,
+    isotropy,
+    participation_ratio,
+    rankme,
+    rankme_of,
+    spectrum,
+)
 from armillary.errors import ShapeError
+
+from .matrices import awkward
 
 
 def embeddings(n=200, width=12, seed=0):
@@ -76,3 +91,51 @@ def test_small_variances_are_seen_beside_large_means():
 def test_one_row_has_no_spread():
     with pytest.raises(ShapeError, match="at least 2"):
         spectrum(torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.5])
+def test_alpha_is_the_power_of_a_power_law(power):
+    variance = torch.arange(1, 201, dtype=torch.float64) ** -power
+    assert float(alpha_req(variance)) == pytest.approx(power)
+    assert float(alpha_req(1e9 * variance)) == pytest.approx(power)
+    assert float(alpha_req(variance[:5])) == pytest.approx(power), "a short spectrum is fitted whole"
+
+
+@pytest.mark.parametrize("name", awkward())
+def test_alpha_equals_least_squares_on_the_logarithms(name):
+    variance = spectrum(awkward()[name])
+    kept = variance[variance > 1e-12 * variance[0]].numpy()
+    begin = 10 if min(len(kept), 100) - 11 >= 2 else 0
+    if len(kept) < 2:
+        assert float(alpha_req(variance)) == float("inf")
+        return
+    slope = np.polyfit(np.log(np.arange(begin + 1, len(kept) + 1)), np.log(kept[begin:]), 1)[0]
+    assert float(alpha_req(variance)) == pytest.approx(-slope)
+
+
+@pytest.mark.parametrize("name", awkward())
+def test_isotropy_follows_the_steps_of_isoscore(name):
+    x = awkward()[name]
+    variance, n = spectrum(x), x.shape[1]
+    if n == 1:
+        assert float(isotropy(variance, 1)) == 1
+        return
+    full = np.zeros(n)
+    full[: len(variance)] = variance / variance.max()
+    normed = np.sqrt(n) * full / np.linalg.norm(full)
+    defect = np.linalg.norm(normed - 1) / np.sqrt(2 * (n - np.sqrt(n)))
+    share = (n - defect**2 * (n - np.sqrt(n))) ** 2 / n**2
+    assert float(isotropy(variance, n)) == pytest.approx((n * share - 1) / (n - 1), abs=1e-9)
+
+
+def test_constants_have_no_isotropy_and_no_power():
+    nothing = spectrum(torch.ones(5, 3))
+    assert float(isotropy(nothing, 3)) == 0 and torch.isnan(alpha_req(nothing))
+    with pytest.raises(ShapeError):
+        isotropy(torch.ones(4), 3)
+
+
+def test_rankme_of_streamed_singular_values_is_rankme():
+    x = embeddings(300, 20)
+    streamed = reduce(add, [Moments.of(part) for part in x.split(64)])
+    assert float(rankme_of(streamed.singular())) == pytest.approx(float(rankme(x)), rel=1e-6)

@@ -49,7 +49,9 @@ class Monitor:
                 latents.append(method.encode(batch).pooled().float())
                 forecasts.append(method.forecast(batch, Random(self._seed, 0, batch["index"])))
         method.train()
-        return examine(torch.cat(latents), _joined(forecasts), peak) if sum(map(len, latents)) > 1 else None
+        made = [f for f in forecasts if f is not None]
+        forecast = Forecast.joined(made) if made else None
+        return examine(torch.cat(latents), forecast, peak) if sum(map(len, latents)) > 1 else None
 
 
 def finite_rows(batch: Batch) -> Bool[Tensor, " B"]:
@@ -59,15 +61,3 @@ def finite_rows(batch: Batch) -> Bool[Tensor, " B"]:
         if value.is_floating_point():
             good &= value.reshape(len(good), -1).isfinite().all(1)
     return good
-
-
-def _joined(forecasts: list[Forecast | None]) -> Forecast | None:
-    made = [f for f in forecasts if f is not None]
-    if not made:
-        return None
-    last = [f.last.float() for f in made if f.last is not None]
-    return Forecast(
-        torch.cat([f.predicted.float() for f in made]),
-        torch.cat([f.target.float() for f in made]),
-        torch.cat(last) if len(last) == len(made) else None,
-    )

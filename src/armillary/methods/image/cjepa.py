@@ -139,8 +139,9 @@ class CJEPA(Method):
 
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """Predictions at the targets of one draw of masks."""
-        predicted, target = self.predict(batch["image"], self.masks(batch, random))
-        return Forecast(predicted.flatten(0, 2), target.flatten(0, 2))
+        masks = self.masks(batch, random)
+        predicted, target = self.predict(batch["image"], masks)
+        return Forecast(predicted.flatten(0, 2), target.flatten(0, 2), place=masks.targets.flatten())
 
 
 def tiny() -> tuple[CJEPA, Batch]:

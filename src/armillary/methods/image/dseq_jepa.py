@@ -162,9 +162,10 @@ class DSeqJEPA(Method):
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """Predictions of all regions but the first."""
         full, saliency = self.watch(batch["image"])
-        pairs = [self.predict(batch["image"], full, masks) for masks in self.order(saliency)]
+        order = self.order(saliency)
+        pairs = [self.predict(batch["image"], full, masks) for masks in order]
         predicted, target = (torch.cat([part.flatten(0, 2) for part in side]) for side in zip(*pairs, strict=True))
-        return Forecast(predicted, target)
+        return Forecast(predicted, target, place=torch.cat([masks.targets.flatten() for masks in order]))
 
 
 def tiny() -> tuple[DSeqJEPA, Batch]:

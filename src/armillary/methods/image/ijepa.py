@@ -127,9 +127,14 @@ class IJEPA(Method):
         return self.teacher(batch["image"])
 
     def forecast(self, batch: Batch, random: Random) -> Forecast:
-        """Predictions at the targets of one draw of masks."""
-        predicted, target = self.predict(batch["image"], self.masks(batch, random))
-        return Forecast(predicted.flatten(0, 2), target.flatten(0, 2))
+        """Predictions at the targets of one draw of masks, beside the mean of what the teacher makes of the context."""
+        masks = self.masks(batch, random)
+        predicted, target = self.predict(batch["image"], masks)
+        context = gather(layer_normalized(self.teacher(batch["image"]).x), masks.context)
+        seen = context.mean(1)[:, None, None].expand_as(target)
+        return Forecast(
+            predicted.flatten(0, 2), target.flatten(0, 2), seen=seen.flatten(0, 2), place=masks.targets.flatten()
+        )
 
 
 def tiny() -> tuple[IJEPA, Batch]:

@@ -140,7 +140,8 @@ class IWM(Method):
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """Predictions at the targets of one draw."""
         predicted, target = self.drawn(batch, random)
-        return Forecast(predicted.flatten(0, 2), target.flatten(0, 2))
+        place = self.masks(random).targets.flatten()  # those of `drawn`
+        return Forecast(predicted.flatten(0, 2), target.flatten(0, 2), place=place)
 
     @torch.no_grad()
     def copies(

@@ -150,7 +150,7 @@ class SALT(Method):
             return None
         masks = self.masks(batch, random)
         predicted, wanted = self.predict(batch["image"], masks), self.latents(batch["image"], masks)
-        return Forecast(predicted.flatten(0, 2), wanted.flatten(0, 2))
+        return Forecast(predicted.flatten(0, 2), wanted.flatten(0, 2), place=masks.targets.flatten())
 
 
 def tiny() -> tuple[SALT, Batch]:

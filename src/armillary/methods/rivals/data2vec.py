@@ -123,8 +123,9 @@ class Data2Vec(Method):
 
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """Hidden patches of one draw of masks, predicted and true."""
-        predicted, target = self.predict(batch["image"], self.mask(batch["image"], random))
-        return Forecast(predicted.flatten(0, 1), target.flatten(0, 1))
+        mask = self.mask(batch["image"], random)
+        predicted, target = self.predict(batch["image"], mask)
+        return Forecast(predicted.flatten(0, 1), target.flatten(0, 1), place=mask.nonzero()[:, 1])
 
 
 def tiny() -> tuple[Data2Vec, Batch]:

@@ -112,7 +112,8 @@ class MAE(Method):
         image, (visible, hidden) = batch["image"], self.masks(batch, random)
         patches = gather(patchify(image, self.config.encoder.patch), hidden)
         target = patch_normalized(patches) if self.config.normalize else patches
-        return Forecast(self.reconstruct(image, visible, hidden).flatten(0, 1), target.flatten(0, 1))
+        predicted = self.reconstruct(image, visible, hidden)
+        return Forecast(predicted.flatten(0, 1), target.flatten(0, 1), place=hidden.flatten())
 
 
 def tiny() -> tuple[MAE, Batch]:
