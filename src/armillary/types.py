@@ -44,6 +44,12 @@ class Tokens:
     pos: Float[Tensor, "B N P"]
     valid: Bool[Tensor, "B N"] | None = None
 
+    @staticmethod
+    def joined(parts: Sequence[Tokens]) -> Tokens:
+        """The data of several batches as one, in float32; all have as many tokens and coordinates."""
+        valid = None if any(part.valid is None for part in parts) else torch.cat([part.valid for part in parts])  # type: ignore[misc]
+        return Tokens(torch.cat([part.x.float() for part in parts]), torch.cat([part.pos for part in parts]), valid)
+
     def take(self, index: Int[Tensor, "B K"]) -> Tokens:
         """The tokens at `index`; a set operation, so the order follows `index`."""
         valid = None if self.valid is None else self.valid.gather(1, index)

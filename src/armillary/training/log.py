@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from ..diagnostics.reading import Reading
 from ..errors import CheckpointError, ConfigError
 
 log = logging.getLogger("armillary.training")
@@ -83,6 +84,13 @@ class Log:
             f"{self.path} could not be written: {error.strerror or error}. Checkpoints are intact; free space or "
             "permit writing, then continue with --resume"
         )
+
+
+def readings(run: Path) -> list[Reading]:
+    """What was read off the representations so far, as the log tells; nothing where there is none."""
+    path = run / "log.jsonl"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return [found for line in lines if (found := Reading.of_row(json.loads(line))) is not None]
 
 
 def has_rows(run: Path) -> bool:

@@ -9,9 +9,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
 import torch
 from jaxtyping import Int64
@@ -20,6 +21,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ..contracts import Method
 from ..diagnostics.health import Health
+from ..diagnostics.radar import Radar
 from ..errors import CollapseError, ConfigError
 from ..functional.order import order
 from ..functional.schedule import progress
@@ -27,9 +29,9 @@ from ..parallel import rank, ranks
 from ..randomness import Random
 from ..types import Batch
 from .distribute import averaged, last_only, objective
+from .examiner import Examiner, finite_rows
 from .feed import Dataset, feed, to
-from .log import Row
-from .monitor import Monitor, finite_rows
+from .log import Row, readings
 from .optim import Optim, optimizer_of, schedule
 from .precision import Precision, autocast, resolve
 from .record import Identity, Progress, Record, flat
@@ -37,6 +39,8 @@ from .record import Identity, Progress, Record, flat
 log = logging.getLogger("armillary.training")
 
 EXAMINED = 150  # rows trained on per row examined; an examination costs up to 1.1 times a row's training (I-JEPA)
+CONTINUE = "change what it names and start again, or go on with --resume --loop.on-alarm warn"
+EVERY, FEWEST, MOST = 75, 32, 512  # steps from one examination to the next if they are to cost no more; rows of one
 
 
 @dataclass(frozen=True)
@@ -57,16 +61,18 @@ class Loop:
     """non-finite steps in a row after which the run stops"""
     diagnose_every: int = 0
     """steps from one examination of the representations to the next; 0 keeps it below 1 % of the time"""
-    monitor: int = 512
-    """rows that are examined, the same ones each time"""
+    monitor: int = 0
+    """rows that are examined, the same ones each time; 0 takes what 1 % of the time allows every 75 steps, 32 to 512"""
+    on_alarm: Literal["warn", "stop"] = "warn"
+    """what an alarm of the radar does: a warning, or also a checkpoint and the end of the run"""
     threads: int = 0
     """threads of torch; 0 leaves them as they are"""
     tensorboard: bool = False
     """also write the log for TensorBoard"""
 
     def __post_init__(self) -> None:
-        least = {"accumulate": 1, "log_every": 1, "save_every": 1, "keep": 2, "skip_limit": 1, "monitor": 2}
-        least |= {"diagnose_every": 0, "threads": 0}
+        least = {"accumulate": 1, "log_every": 1, "save_every": 1, "keep": 2, "skip_limit": 1, "diagnose_every": 0}
+        least |= {"monitor": 2 if self.monitor else 0, "threads": 0}
         wrong = [
             f"{name} is {getattr(self, name)}, at least {low}"
             for name, low in least.items()
@@ -83,7 +89,7 @@ class Outcome:
     steps:    the last step done. stopped: the signal that ended it early ("SIGTERM", "SIGINT"), else ""; the command
               line then exits with 128 + the signal's number: 143 or 130.
     resumed:  the step it went on from, 0 for a new run. damaged: sentences about checkpoints that were passed over.
-    skipped:  steps that were not finite and changed nothing. health: the last examination, None if there was none.
+    skipped:  steps that were not finite and changed nothing. health: what the radar said last, None if it saw nothing.
     """
 
     steps: int
@@ -132,7 +138,7 @@ def train(
     optimizer = optimizer_of(method, optim)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     identity = _identity(method, len(dataset), steps, batch, optim, loop, seed, precision)
-    record, health = Record(folder, method, optimizer, identity, loop.keep), None
+    record = Record(folder, method, optimizer, identity, loop.keep)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_threads(loop.threads))
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
@@ -140,10 +146,12 @@ def train(
         signals = stack.enter_context(Signals())
         began, began_cpu = time.perf_counter() - done.seconds, time.process_time() - done.cpu_seconds
         batches = feed(dataset, batch, seed, range(done.step + 1, steps + 1), loop.accumulate)
-        monitor = Monitor(dataset, loop.monitor, max(1, batch // ranks() // loop.accumulate), seed)
-        diagnose_every = loop.diagnose_every or math.ceil(EXAMINED * monitor.rows / batch)
+        rows = loop.monitor or min(MOST, max(FEWEST, batch * EVERY // EXAMINED))
+        examiner = Examiner(dataset, rows, max(1, batch // ranks() // loop.accumulate), seed)
+        diagnose_every = loop.diagnose_every or math.ceil(EXAMINED * examiner.rows / batch)
+        radar = Radar(readings(folder) if folder and resume else ())
         model, buffers = objective(method.train()), Buffers(method)
-        resumed, logged, since, stopped = done.step, done.step, time.perf_counter(), ""
+        resumed, logged, since, stopped, alarmed = done.step, done.step, time.perf_counter(), "", False
 
         for step, parts in enumerate(batches, done.step + 1):
             rate, decay = schedule(optimizer, optim, step, steps)
@@ -185,22 +193,29 @@ def train(
                 row |= {"learning_rate": rate, "weight_decay": decay, "gradient_norm": gradient_norm}
                 row |= {"samples_per_second": (step - logged) * batch / (time.perf_counter() - since)}
                 row |= {"seconds": done.seconds, "skipped": done.skipped}
-                if examined:
-                    health = monitor.health(method, precision, done.peak)
-                    done.peak = max(done.peak, health.std) if health else done.peak
-                    row |= {"diagnostics": health.row(), "verdict": health.verdict} if health else {}
+                reading = examiner.reading(method, precision, step) if examined else None
+                if reading is not None:
+                    raised = radar.add(reading)
+                    row |= {"diagnostics": dict(reading.numbers), "verdict": radar.verdict}
+                    row |= {"alarms": [alarm.row() for alarm in raised]} if raised else {}
+                    for alarm in raised:
+                        log.warning("step %s: %s", f"{step:,}", alarm.sentence())
+                    alarmed = bool(raised) and loop.on_alarm == "stop"
                 record.write(row)
                 if on_log and rank() == 0:
                     on_log(row)
                 logged, since = step, time.perf_counter()
-            if last or stop or step % loop.save_every == 0:
+            if last or stop or alarmed or step % loop.save_every == 0:
                 record.save(done)
+            if alarmed and not last:
+                raise CollapseError(f"stopped at step {step:,}, with a checkpoint: {radar.verdict}; {CONTINUE}")
             if stop and not last:
                 stopped = signals.name or "SIGTERM"  # another process was told
                 break
-        if health is None and not stopped:  # resumed after its last step
-            health = monitor.health(method, precision, done.peak)
     method.eval()
+    health = Health.of(radar)
+    if health and resumed == steps:  # nothing was left to do, and the log holds no spectrum
+        health = replace(health, reading=examiner.reading(method, precision, steps) or health.reading)
     parameters = sum(p.numel() for p in trained)
     return Outcome(
         done.step, done.step * batch, done.seconds, done.cpu_seconds, done.skipped, parameters, precision, health,

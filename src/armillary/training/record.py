@@ -25,7 +25,7 @@ log = logging.getLogger("armillary.training")
 class Progress:
     """How far a run is.
 
-    skipped: non-finite steps; in_a_row: those since the last finite one; peak: largest spread of embeddings examined.
+    skipped: non-finite steps; in_a_row: those since the last finite one.
     """
 
     step: int = 0
@@ -33,7 +33,6 @@ class Progress:
     in_a_row: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    peak: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,15 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..contracts import Method
-from ..diagnostics.health import Health, examine
+from ..diagnostics.reading import Reading, read
+from ..diagnostics.teachers import teacher_gap
 from ..randomness import Random
-from ..types import Batch, Forecast
+from ..types import Batch, Forecast, Tokens
 from .feed import Dataset, to
 from .precision import autocast
 
 
-class Monitor:
+class Examiner:
     """Rows spread evenly over the data set, read once, with the draws of views that go with them.
 
     Rows whose input is not finite say nothing about a method and are left out.
@@ -35,23 +36,22 @@ class Monitor:
                 self._raw.append({key: value[good] for key, value in raw.items()})
 
     @torch.no_grad()
-    def health(self, method: Method, precision: Literal["bf16", "fp32"], peak: float) -> Health | None:
-        """Examine the method in evaluation mode, and leave it in training mode; None for fewer than 2 rows.
-
-        peak: the largest `std` that was found earlier in the run.
-        """
+    def reading(self, method: Method, precision: Literal["bf16", "fp32"], step: int) -> Reading | None:
+        """Read off the method in evaluation mode, and leave it in training mode; None for fewer than 2 rows."""
         device = next(method.parameters()).device
-        latents, forecasts = [], []
+        encoded, forecasts = [], []
         method.eval()
         for raw in self._raw:
             batch = self._prepare(to(raw, device))
             with autocast(precision, device):
-                latents.append(method.encode(batch).pooled().float())
+                encoded.append(method.encode(batch))
                 forecasts.append(method.forecast(batch, Random(self._seed, 0, batch["index"])))
         method.train()
         made = [f for f in forecasts if f is not None]
         forecast = Forecast.joined(made) if made else None
-        return examine(torch.cat(latents), forecast, peak) if sum(map(len, latents)) > 1 else None
+        if sum(len(tokens.x) for tokens in encoded) < 2:
+            return None
+        return read(Tokens.joined(encoded), forecast, step, teacher_gap=teacher_gap(method))
 
 
 def finite_rows(batch: Batch) -> Bool[Tensor, " B"]:

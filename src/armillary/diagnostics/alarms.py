@@ -1,0 +1,225 @@
+"""The kinds of failure, how each shows in readings, and which settings usually cause it.
+
+Each kind has a level: how far a reading is beyond what is healthy, 1 at the border. It looks at the reading alone, or
+beside the same run's earlier readings, which are of the same inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from .reading import Reading
+
+SPREAD = 0.05  # deviation over root mean square below which embeddings count as constant
+SHRUNK = 0.2  # of the largest deviation of the run: below it embeddings count as collapsing
+FEW, SHARE = 8, 0.05  # fewer directions than both 8 and 5 % of the dimensions are a dimensional collapse
+HEAPS = 0.01  # distance to the fifth neighbor over that of pairs; below it embeddings are a few points
+ALIKE = 0.02  # share of the tokens' variance that is left within a datum
+FALL = 4.0  # how many times smaller than its reference a number must be that healthy runs keep
+PLACE = 0.95  # share of a prediction's variance that its place explains
+DRIFT = 8.0  # how many times the norm may grow or shrink from its reference
+APART = 1.0  # distance of the teacher's weights from its source's over their size
+DECLINE, READINGS = 0.15, 6  # late collapse: the rank falls by this share of its peak over at least so many readings
+EARLY = 3  # readings that a reference is taken from
+MANY = 60  # readings of a trend at most, evenly spread
+
+History = Sequence[Reading]  # in order of steps; the last one is judged
+
+
+@dataclass(frozen=True)
+class Level:
+    """How far beyond healthy, 1 at the border, and what was seen, in words."""
+
+    value: float
+    seen: str = ""
+
+
+NONE = Level(0.0)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of failure: its name in verdicts, its level, and settings that usually cause it, the likeliest first."""
+
+    title: str
+    level: Callable[[History], Level]
+    causes: tuple[str, ...]
+
+
+def full(history: History) -> Level:
+    """All inputs get nearly one embedding: at once, or by shrinking against the run's own peak."""
+    now = history[-1]
+    spread, target = now.get("spread"), now.get("target_spread")
+    if spread is None:
+        return NONE
+    found = [Level(_ratio(SPREAD, spread), f"embeddings of different inputs differ by {spread:.1%} of their size")]
+    if target is not None:
+        said = f"what is to be predicted differs by {target:.1%} of its size, so R² means nothing"
+        found.append(Level(_ratio(SPREAD, target), said))
+    peak, std = _peak(history, "std"), now.get("std")
+    if peak and std is not None:
+        shown = f"embeddings vary by {std / peak:.1%} of their peak in this run"
+        found.append(Level(_ratio(SHRUNK * peak, std), shown))
+    return max(found, key=lambda level: level.value)
+
+
+def dimensional(history: History) -> Level:
+    """Embeddings use few directions, or far fewer than before."""
+    now = history[-1]
+    directions, width, rows = (now.get(name) for name in ("directions", "dimensions", "rows"))
+    if directions is None or not width or not rows or width < 2:
+        return NONE
+    limit = max(1.5, min(FEW, SHARE * min(rows - 1, width)))
+    found = [Level(limit / directions if directions else 0.0, f"{directions:.0f} of {width:.0f} directions used")]
+    peak, rank = _peak(history, "effective_rank"), now.get("effective_rank")
+    if peak and rank:
+        found.append(Level(peak / FALL / rank, f"effective rank {rank:.1f}, {rank / peak:.0%} of its peak in this run"))
+    return max(found, key=lambda level: level.value)
+
+
+def cluster(history: History) -> Level:
+    """Embeddings fall into a few heaps."""
+    now = history[-1].get("crowding")
+    if now is None:
+        return NONE
+    first = _first(history, "crowding")
+    limit = max(HEAPS, first / FALL / 2 if first else 0.0)
+    return Level(_ratio(limit, now), f"the fifth neighbor is {now:.2%} as far away as another input")
+
+
+def token_uniform(history: History) -> Level:
+    """All tokens of a datum get nearly one embedding."""
+    return _within(history, "within", "tokens of one input", ALIKE)
+
+
+def temporal(history: History) -> Level:
+    """A trajectory has one code: slow features have won."""
+    return _within(history, "over_time", "steps of one trajectory", 0.0)
+
+
+def position(history: History) -> Level:
+    """Predictions follow the place of the target and nothing of the context."""
+    place, gain = history[-1].get("predicted_place"), history[-1].get("place_gain")
+    best = _peak(history[:-1], "place_gain") if len(history) > 1 else None
+    if place is None or gain is None or (place < PLACE and not (best and best > 0.1)):
+        return NONE
+    said = f"the place explains {place:.0%} of what is predicted; prediction gains {max(gain, 0):.0%} over knowing it"
+    return Level(place / PLACE if gain < 0.05 else 0.0, said)
+
+
+def norm(history: History) -> Level:
+    """Embeddings grow or shrink without end."""
+    now, first = history[-1].get("norm"), _first(history, "norm")
+    if not now or not first:
+        return NONE
+    times = max(now / first, first / now)
+    return Level(times / DRIFT, f"embeddings are {now / first:.3g} times as large as at the start")
+
+
+def teacher(history: History) -> Level:
+    """The teacher's weights leave those of its source."""
+    gap = history[-1].get("teacher_gap")
+    return NONE if gap is None else Level(gap / APART, f"the teacher is {gap:.0%} of its source's size away from it")
+
+
+def late(history: History) -> Level:
+    """The rank falls slowly, reading after reading, while all else looks well."""
+    ranks = [value for reading in history if (value := reading.get("effective_rank")) is not None]
+    if len(ranks) < 2 * READINGS:
+        return NONE
+    stride = -(-len(ranks) // MANY)
+    smooth = [median(ranks[max(0, i - 2) : i + 1]) for i in range(len(ranks) - 1, -1, -stride)][::-1]
+    top = max(range(len(smooth)), key=smooth.__getitem__)
+    since, fall = len(smooth) - 1 - top, 1 - smooth[-1] / smooth[top]
+    if since < READINGS or _falling(smooth[top:]) < 0.8:
+        return NONE
+    said = f"effective rank fell by {fall:.0%} over the last {since * stride} readings, step by step"
+    return Level(fall / DECLINE, said)
+
+
+KINDS = {
+    "full": Kind("complete collapse", full, (
+        "the learning rate is too high (optim.lr), or its warm-up too short",
+        "the teacher follows too fast (method.momentum), or is not used (stop-gradient)",
+        "the regularizer is too weak (method.sigreg_weight, method.variance, method.vicreg_weight)",
+    )),
+    "dimensional": Kind("dimensional collapse", dimensional, (
+        "the covariance or SIGReg term is too weak (method.covariance, method.sigreg_weight)",
+        "the learning rate is too high (optim.lr)",
+        "weight decay is too strong for the predictor or projector (optim.weight_decay)",
+    )),
+    "cluster": Kind("cluster collapse", cluster, (
+        "the temperature is too low, or centering is off (method.teacher_temperature, method.center_momentum)",
+        "there are too few prototypes (method.prototypes)",
+        "the views of an input are too alike (method.view)",
+    )),
+    "token_uniform": Kind("token-uniform collapse", token_uniform, (
+        "targets are pooled or too large (method.target_scale)",
+        "the encoder is too deep for its learning rate (optim.lr)",
+        "nothing asks tokens of one input to differ: add a variance term over tokens",
+    )),
+    "temporal": Kind("temporal collapse, a static code", temporal, (
+        "what never changes is easiest to predict: raise the regularizer over time (method.sigreg_weight)",
+        "predict further ahead (method.rollout), or give the inverse dynamics a weight",
+        "backgrounds differ between episodes more than what moves: normalize or crop them",
+    )),
+    "position": Kind("position shortcut", position, (
+        "the context is too small or too far from the targets (method.context_scale, method.min_context)",
+        "the predictor is too weak for its task (method.predictor_depth, method.predictor_width)",
+        "positions dominate the targets: lower their scale, or normalize targets per place",
+    )),
+    "norm": Kind("norm drift", norm, (
+        "nothing fixes the size of embeddings: normalize targets, or add weight decay (optim.weight_decay)",
+        "the learning rate is too high (optim.lr)",
+        "gradients are not clipped (optim.clip)",
+    )),
+    "teacher": Kind("teacher runaway", teacher, (
+        "momentum is too near 1 for the number of steps (method.momentum)",
+        "the learning rate is too high (optim.lr)",
+        "the teacher is updated from another module than the one that trains",
+    )),
+    "late": Kind("slow partial collapse", late, (
+        "the schedule runs on after learning has ended: stop here, or anneal sooner (steps, optim.stretch)",
+        "weight decay or momentum rises too far at the end (optim.final_weight_decay, method.momentum)",
+        "the regularizer is too weak to hold what was learned",
+    )),
+}  # fmt: skip
+
+
+def _within(history: History, name: str, of: str, least: float) -> Level:
+    """Against the run's first readings, and never less than `least`."""
+    now, first = history[-1].get(name), _first(history, name)
+    if now is None:
+        return NONE
+    said = f"{of} hold {now:.1%} of the variance" + (f", {first:.1%} at first" if first else "")
+    return Level(_ratio(max(least, (first or 0.0) / FALL), now), said)
+
+
+def _ratio(limit: float, value: float) -> float:
+    """How far below the limit a value is; bounded, so that 0 has a level too."""
+    return min(100.0, limit / value) if value > 0 else 100.0
+
+
+def _values(history: History, name: str) -> list[float]:
+    return [value for reading in history if (value := reading.get(name)) is not None]
+
+
+def _peak(history: History, name: str) -> float | None:
+    """The largest value that two readings in a row reached; None for a single one."""
+    values = _values(history, name)
+    return max((min(pair) for pair in pairwise(values)), default=None)
+
+
+def _first(history: History, name: str) -> float | None:
+    """The median of the first readings before this one; None if it is the first."""
+    values = _values(history[:-1], name)
+    return median(values[:EARLY]) if values else None
+
+
+def _falling(values: Sequence[float]) -> float:
+    """Kendall's tau of falling: 1 where each value is below all before it."""
+    pairs = [(a, b) for i, a in enumerate(values) for b in values[i + 1 :]]
+    return sum((a > b) - (a < b) for a, b in pairs) / len(pairs) if pairs else 0.0

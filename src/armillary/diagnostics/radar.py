@@ -1,0 +1,114 @@
+"""The radar: readings come in step by step, alarms go out, each with what was seen, since when, how sure and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from .alarms import KINDS
+from .reading import BROKEN, Reading
+
+CONFIRMED = 2  # readings in a row beyond the border that raise an alarm
+CERTAIN = 2.0  # level at which one reading is enough
+IMPLIED = {  # kinds that say nothing more where another one is seen
+    "full": set(KINDS) - {"full", "teacher"},
+    "cluster": {"dimensional", "late"},
+    "dimensional": {"late"},
+    "token_uniform": {"position"},
+}
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A failure. kind: a key of KINDS. step: when it was raised. since: the first reading in a row beyond the border.
+
+    sure: from 0 to 1, growing with how far beyond and how often; no probability. seen: what was, in words.
+    """
+
+    kind: str
+    step: int
+    since: int
+    sure: float
+    seen: str
+
+    @property
+    def title(self) -> str:
+        """The kind in words."""
+        return KINDS[self.kind].title
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Settings that usually cause it, the likeliest first."""
+        return KINDS[self.kind].causes
+
+    def sentence(self) -> str:
+        """All of it in one sentence."""
+        why = "; ".join(self.causes)
+        return f"{self.title} since step {self.since:,} ({self.sure:.0%} sure): {self.seen}. Usually because {why}"
+
+    def row(self) -> dict[str, object]:
+        """For a log."""
+        return {"kind": self.kind, "step": self.step, "since": self.since, "sure": self.sure, "seen": self.seen}
+
+
+class Radar:
+    """Remembers the readings of a run, of the same inputs each time, and says which failures there are now.
+
+    A kind is raised by two readings in a row beyond its border, by one that is twice beyond, or by a single look at
+    embeddings without a history; it ends with the first reading inside.
+    history: earlier readings of the run, when it is resumed.
+    """
+
+    def __init__(self, history: Iterable[Reading] = ()):
+        self.history: list[Reading] = []
+        self.active: dict[str, Alarm] = {}
+        self._levels: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for reading in history:
+            self.add(reading)
+
+    def add(self, reading: Reading) -> list[Alarm]:
+        """Take in a reading; returns the alarms that it raises, not those that go on."""
+        if self.history:
+            self.history[-1] = replace(self.history[-1], spectrum=())  # the newest alone is kept whole
+        self.history.append(reading)
+        found = {} if reading.broken else self._judged()
+        raised = [alarm for kind, alarm in found.items() if kind not in self.active]
+        self.active = {kind: self.active.get(kind, alarm) for kind, alarm in found.items()}
+        return raised
+
+    @property
+    def verdict(self) -> str:
+        """The state of the last reading in a few words: "healthy", or what is wrong with it."""
+        if not self.history:
+            return "not examined"
+        now = self.history[-1]
+        if now.broken:
+            return BROKEN + now.broken
+        if self.active:
+            return "; ".join(f"{alarm.title}: {alarm.seen}" for alarm in self.active.values())
+        return unpredicted(now) or "healthy"
+
+    def _judged(self) -> dict[str, Alarm]:
+        """What is beyond its border now, the first of KINDS first, without what others imply."""
+        found, now = {}, self.history[-1].step
+        for kind, how in KINDS.items():
+            level = how.level([reading for reading in self.history if not reading.broken])
+            before = self._levels[kind]
+            before.append(level.value)
+            count = next((i for i, value in enumerate(reversed(before)) if value < 1), len(before))
+            alone = len(before) == 1
+            if count >= CONFIRMED or level.value >= CERTAIN or (count and alone):
+                since = [r for r in self.history if not r.broken][-count].step
+                found[kind] = Alarm(kind, now, since, 1 - 1 / (1 + level.value * count), level.seen)
+        implied = {other for kind in found for other in IMPLIED.get(kind, ())}
+        return {kind: alarm for kind, alarm in found.items() if kind not in implied}
+
+
+def unpredicted(reading: Reading) -> str:
+    """What is wrong with a forecast; it holds for some time at the start of healthy training too, so it is no alarm."""
+    r2, copied = reading.get("r2"), reading.get("copy_ratio")
+    if r2 is not None and r2 <= 0:
+        return f"prediction explains nothing yet: R² {r2:.2f}, no better than the mean of the targets"
+    if copied is not None and copied >= 1:
+        return f"prediction no better than copying the last observation: {copied:.2f} times its error"
+    return ""

@@ -1,0 +1,113 @@
+"""Each kind of failure is raised by what it is, and names settings that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+
+import pytest
+import torch
+
+from armillary import catalogue
+from armillary.diagnostics.alarms import KINDS
+from armillary.diagnostics.radar import Radar
+from armillary.diagnostics.reading import Reading, read
+from armillary.training.loop import Loop
+from armillary.training.optim import Optim
+from armillary.types import Forecast, Tokens
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tokens(x, coordinates=2):
+    return Tokens(x, torch.arange(float(x.shape[1]))[None, :, None].expand(len(x), -1, coordinates))
+
+
+def healthy(step, **changes):
+    """A reading of a run that goes well."""
+    numbers = {"rows": 64.0, "dimensions": 96.0, "directions": 60.0, "effective_rank": 30.0, "std": 1.0, "norm": 1.5}
+    numbers |= {"spread": 0.66, "crowding": 0.4, "within": 0.6, "over_time": 0.2, "r2": 0.6, "target_spread": 0.9}
+    numbers |= {"predicted_place": 0.5, "place_gain": 0.4, "teacher_gap": 0.02}
+    return Reading(numbers | changes, step=step)
+
+
+def run(*changes):
+    radar = Radar([healthy(100 * i) for i in range(8)])
+    raised = [radar.add(healthy(800 + 100 * i, **change)) for i, change in enumerate(changes)]
+    return radar, raised
+
+
+FAILURES = {
+    "full": {"spread": 0.03},
+    "dimensional": {"effective_rank": 6.0},
+    "cluster": {"crowding": 0.008},
+    "token_uniform": {"within": 0.01},
+    "temporal": {"over_time": 0.03},
+    "position": {"predicted_place": 0.99, "place_gain": 0.0},
+    "norm": {"norm": 20.0},
+    "teacher": {"teacher_gap": 1.3},
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_the_kind_is_raised_once_and_alone(kind):
+    radar, raised = run(*[FAILURES[kind]] * 4)
+    assert [alarm.kind for alarms in raised for alarm in alarms] == [kind]
+    alarm = radar.active[kind]
+    assert alarm.since == 800 and alarm.step <= 900 and 0 < alarm.sure < 1
+    assert KINDS[kind].title in radar.verdict and KINDS[kind].causes[0] in alarm.sentence()
+
+
+def test_a_slow_decline_of_the_rank_is_raised_before_it_is_large():
+    _, raised = run(*[{"effective_rank": 30.0 * 0.98**i} for i in range(20)])
+    first = [(i, alarm.kind) for i, alarms in enumerate(raised) for alarm in alarms]
+    assert [kind for _, kind in first] == ["late"] and 30 * 0.98 ** first[0][0] > 0.75 * 30
+
+
+def test_noise_around_a_level_is_no_decline():
+    draw = torch.Generator().manual_seed(0)
+    shaky = [{"effective_rank": 30.0 + 6 * float(torch.rand(1, generator=draw))} for _ in range(200)]
+    radar, raised = run(*shaky)
+    assert not any(raised) and radar.verdict == "healthy"
+
+
+def test_one_look_names_what_is_certain():
+    place = torch.arange(90) % 9
+    flat = noise(200, 1, 32).expand(-1, 9, -1) + 0.01 * noise(200, 9, 32, seed=1)
+    looks = {
+        "full": read(1 + 0.01 * noise(200, 32)),
+        "dimensional": read(noise(300, 2) @ noise(2, 64, seed=1)),
+        "cluster": read(noise(6, 64)[torch.arange(300) % 6] + 1e-3 * noise(300, 64, seed=1)),
+        "token_uniform": read(tokens(flat)),
+        "position": read(noise(90, 8), Forecast(noise(9, 8)[place], noise(90, 8, seed=1), place=place)),
+    }
+    for kind, reading in looks.items():
+        radar = Radar()
+        assert [alarm.kind for alarm in radar.add(reading)] == [kind]
+
+
+def test_tokens_of_time_may_be_alike_at_first():
+    slow = noise(100, 1, 16).expand(-1, 4, -1) + 0.1 * noise(100, 4, 16, seed=1)
+    assert not Radar().add(read(tokens(slow, coordinates=1)))
+
+
+def test_settings_that_causes_name_exist():
+    known = {f"optim.{f.name}" for f in dataclasses.fields(Optim)} | {
+        f"loop.{f.name}" for f in dataclasses.fields(Loop)
+    }
+    known.add("steps")
+    for entry in catalogue.methods():
+        module = importlib.import_module(f"armillary.methods.{entry.file.parent.name}.{entry.file.stem}")
+        known |= {f"method.{f.name}" for f in dataclasses.fields(module.Config)}
+    named = {
+        word
+        for kind in KINDS.values()
+        for cause in kind.causes
+        for inside in re.findall(r"\(([^)]*)\)", cause)
+        for word in re.split(r",\s*", inside)
+        if "." in word or word == "steps"
+    }
+    assert named and not named - known, f"no such settings: {sorted(named - known)}"
