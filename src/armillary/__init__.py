@@ -34,6 +34,7 @@ _HOME = {
     "Episodes": "data.episodes",
     "EpisodeWriter": "data.episodes",
     "examine": "diagnostics.health",
+    "Monitor": "diagnostics.monitor",
     "paired": "probes.report",
     "extract": "probes.extract",
     "knn": "probes.knn",

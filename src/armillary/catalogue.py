@@ -16,7 +16,9 @@ from pathlib import Path
 from .errors import ConfigError, suggest
 
 PACKAGE = Path(__file__).parent
-VERBS = ("demo", "collect", "train", "probe", "plan", "bench", "report", "list", "show", "doctor")  # as on a first day
+VERBS = (  # as on a first day
+    "demo", "collect", "train", "diagnose", "probe", "plan", "bench", "report", "list", "show", "doctor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

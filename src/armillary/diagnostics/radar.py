@@ -56,10 +56,11 @@ class Radar:
 
     A kind is raised by two readings in a row beyond its border, by one that is twice beyond, or by a single look at
     embeddings without a history; it ends with the first reading inside.
-    history: earlier readings of the run, when it is resumed.
+    history: earlier readings of the run, when it is resumed. confirm: readings in a row that raise.
     """
 
-    def __init__(self, history: Iterable[Reading] = ()):
+    def __init__(self, history: Iterable[Reading] = (), confirm: int = CONFIRMED):
+        self.confirm = confirm
         self.history: list[Reading] = []
         self.active: dict[str, Alarm] = {}
         self._levels: dict[str, list[float]] = {kind: [] for kind in KINDS}
@@ -97,7 +98,7 @@ class Radar:
             before.append(level.value)
             count = next((i for i, value in enumerate(reversed(before)) if value < 1), len(before))
             alone = len(before) == 1
-            if count >= CONFIRMED or level.value >= CERTAIN or (count and alone):
+            if count >= self.confirm or level.value >= CERTAIN or (count and alone):
                 since = [r for r in self.history if not r.broken][-count].step
                 found[kind] = Alarm(kind, now, since, 1 - 1 / (1 + level.value * count), level.seen)
         implied = {other for kind in found for other in IMPLIED.get(kind, ())}

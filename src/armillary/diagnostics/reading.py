@@ -99,7 +99,7 @@ def read(
     broken = _broken(x, forecast)
     if broken:
         return Reading({"rows": float(len(x)), "dimensions": float(x.shape[1])}, step=step, broken=broken)
-    found = _of_tokens(tokens) if tokens is not None else {}
+    found = token_numbers(tokens) if tokens is not None else {}
     if forecast is not None:
         found |= forecast_measures(forecast) | _spread_of(forecast)
     moments, picked = Moments.of(x), x[subsample(len(x)).to(x.device)]
@@ -108,10 +108,10 @@ def read(
     return Reading(numbers, tuple(moments.spectrum().tolist()), step)
 
 
-def stream(chunks: Iterable[Float[Tensor, "n D"]], rows: int, step: int = 0) -> Reading:
+def stream(chunks: Iterable[Float[Tensor, "n D"]], rows: int, step: int = 0, **more: float | None) -> Reading:
     """The same of `rows` embeddings that come in chunks and are never in memory together.
 
-    What covariances tell is exact; what needs pairs is read off `subsample(rows)`.
+    What covariances tell is exact; what needs pairs is read off `subsample(rows)`. more: as of `read`.
     Raises:
         ShapeError: fewer than 2 rows, or another number than was said.
     """
@@ -128,6 +128,7 @@ def stream(chunks: Iterable[Float[Tensor, "n D"]], rows: int, step: int = 0) -> 
     if seen != rows or seen < 2:
         raise ShapeError(f"{seen} rows came where {rows} were announced: give at least 2, and all that you announce")
     numbers = covariance_numbers(parts[0]) | pair_numbers(torch.cat(kept))
+    numbers |= {name: value for name, value in more.items() if value is not None}
     return Reading(numbers, tuple(parts[0].spectrum().tolist()), step)
 
 
@@ -159,9 +160,10 @@ def pair_numbers(x: Float[Tensor, "n D"]) -> dict[str, float]:
     return _finite({"crowding": crowding(x), "uniformity": uniformity(x), "normality": normality(x)})
 
 
-def _of_tokens(tokens: Tokens) -> dict[str, float]:
+def token_numbers(tokens: Tokens) -> dict[str, float]:
+    """How tokens of at least 2 data differ within a datum, and by place where all have the same coordinates."""
     name = "over_time" if tokens.pos.shape[-1] == 1 else "within"
-    found: dict[str, Tensor] = {name: within_share(tokens.x, tokens.valid)}
+    found: dict[str, Tensor | float] = {name: within_share(tokens.x, tokens.valid)}
     grid = tokens.valid is None and len(tokens.x) > 1 and bool((tokens.pos == tokens.pos[:1]).all())
     if grid and tokens.x.shape[1] > 1:
         found["place"] = place_share(tokens.x)
