@@ -32,6 +32,14 @@ def test_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "95 % interval" in shown and "tensor" in shown
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=lambda page: page.stem)
+def test_python_in_the_guides_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    held: dict[str, object] = {}  # blocks of a page follow on each other
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(compile(block, page.name, "exec"), held)
+
+
 def test_the_example_keeps_the_contract():
     run = workspace.find(f"{ROOT / 'examples' / 'my_method.py'}:recipe").run
     random = numbered(8)
