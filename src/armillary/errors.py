@@ -24,7 +24,12 @@ class CheckpointError(ValueError):
 
 
 class CollapseError(ValueError):
-    """Training stopped because its numbers became non-finite or its representations collapsed."""
+    """Training stopped because its numbers became non-finite or its representations collapsed.
+
+    since: the step from which on it was seen, 0 where that is not known.
+    """
+
+    since: int = 0
 
 
 def require(low: float, high: float, **given: float | tuple[float, ...]) -> None:

@@ -32,7 +32,7 @@ log = logging.getLogger("armillary.training")
 Json = dict[str, object]
 
 FORMAT = 1
-TEMPORARY, DAMAGED = ".tmp-", "damaged-"
+TEMPORARY, DAMAGED, UNHEALTHY = ".tmp-", "damaged-", "unhealthy-"
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 
 
@@ -180,6 +180,32 @@ def recover(run: Path) -> tuple[Path, list[str]]:
     for report in reports:
         log.warning("%s; going on from %s instead", report, path.name)
     return path, reports
+
+
+def withdraw(run: Path, since: int) -> int:
+    """Set checkpoints of step `since` and later aside as unhealthy-step-..., and return the step of the newest before.
+
+    Raises:
+        CheckpointError: none is left, or the folder cannot be written.
+    """
+    found = checkpoints(run)
+    before = [path for path in found if step_of(path) < since and not damage(path)]
+    if not before:
+        kept = ", ".join(path.name for path in found) or "none"
+        raise CheckpointError(
+            f"{run} has no checkpoint from before step {since:,} to go back to (there are: {kept}): save more often "
+            "(loop.save_every) or keep more (loop.keep)"
+        )
+    try:
+        for path in found:
+            if step_of(path) > step_of(before[-1]):
+                aside = path.with_name(UNHEALTHY + path.name)
+                if aside.exists():
+                    _discard(aside)
+                path.rename(aside)
+    except OSError as error:
+        raise CheckpointError(f"a checkpoint cannot be set aside: {error}; permit writing in {run}") from error
+    return step_of(before[-1])
 
 
 def sweep(run: Path) -> None:

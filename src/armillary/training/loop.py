@@ -21,13 +21,14 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from ..contracts import Method
 from ..diagnostics.health import Health
-from ..diagnostics.radar import Radar
-from ..errors import CollapseError, ConfigError
+from ..diagnostics.radar import Alarm, Radar
+from ..errors import CollapseError, ConfigError, require
 from ..functional.order import order
 from ..functional.schedule import progress
-from ..parallel import rank, ranks
+from ..parallel import barrier, rank, ranks
 from ..randomness import Random
 from ..types import Batch
+from . import checkpoint as disk
 from .distribute import averaged, last_only, objective
 from .examiner import Examiner, finite_rows
 from .feed import Dataset, feed, to
@@ -40,6 +41,7 @@ log = logging.getLogger("armillary.training")
 
 EXAMINED = 150  # rows trained on per row examined; an examination costs up to 1.1 times a row's training (I-JEPA)
 CONTINUE = "change what it names and start again, or go on with --resume --loop.on-alarm warn"
+RATES = ("lr", "start_lr", "final_lr")
 EVERY, FEWEST, MOST = 75, 32, 512  # steps from one examination to the next if they are to cost no more; rows of one
 
 
@@ -63,8 +65,12 @@ class Loop:
     """steps from one examination of the representations to the next; 0 keeps it below 1 % of the time"""
     monitor: int = 0
     """rows that are examined, the same ones each time; 0 takes what 1 % of the time allows every 75 steps, 32 to 512"""
-    on_alarm: Literal["warn", "stop"] = "warn"
-    """what an alarm of the radar does: a warning, or also a checkpoint and the end of the run"""
+    on_alarm: Literal["warn", "stop", "roll_back"] = "warn"
+    """an alarm of the radar only warns; or saves and ends the run; or goes back to before it, with a lower rate"""
+    roll_back_lr: float = 0.5
+    """factor of the learning rate at each roll-back"""
+    roll_backs: int = 2
+    """how often a run goes back before it ends"""
     threads: int = 0
     """threads of torch; 0 leaves them as they are"""
     tensorboard: bool = False
@@ -72,7 +78,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         least = {"accumulate": 1, "log_every": 1, "save_every": 1, "keep": 2, "skip_limit": 1, "diagnose_every": 0}
-        least |= {"monitor": 2 if self.monitor else 0, "threads": 0}
+        least |= {"monitor": 2 if self.monitor else 0, "threads": 0, "roll_backs": 0}
+        require(0, 1, roll_back_lr=self.roll_back_lr)
         wrong = [
             f"{name} is {getattr(self, name)}, at least {low}"
             for name, low in least.items()
@@ -129,10 +136,43 @@ def train(
         resume: go on from the newest checkpoint in `folder`, which must then have one; must have none otherwise.
         on_log: called with each row of the log, on rank 0.
     Raises:
-        CheckpointError: `resume` does not fit `folder`, its checkpoint belongs to another run, or writing failed.
-        CollapseError: `loop.skip_limit` steps in a row were not finite.
-        ConfigError: impossible batch or precision.
+        CheckpointError: `resume` does not fit `folder`, its checkpoint belongs to another run, or writing failed; no
+            checkpoint is left to roll back to.
+        CollapseError: `loop.skip_limit` steps in a row were not finite, or an alarm ended the run.
+        ConfigError: impossible batch or precision; rolling back without a folder.
     """
+    if loop.on_alarm == "roll_back" and folder is None:
+        raise ConfigError("loop.on_alarm roll_back needs a run folder: checkpoints are what it goes back to")
+    scale = 1.0
+    for left in range(loop.roll_backs, -1, -1):
+        try:
+            return _fit(method, dataset, steps, batch, optim, loop, seed, folder, resume, on_log, scale)
+        except CollapseError as error:
+            if loop.on_alarm != "roll_back" or folder is None or not left or not error.since:
+                raise
+            back = torch.tensor(disk.withdraw(folder, error.since) if rank() == 0 else 0)
+            barrier()
+            log.warning(
+                "%s; back to step %s with %g times the learning rate", error, f"{int(back):,}", loop.roll_back_lr
+            )
+            resume, scale = True, loop.roll_back_lr
+    raise AssertionError("the last round returns or raises")
+
+
+def _fit(
+    method: Method,
+    dataset: Dataset,
+    steps: int,
+    batch: int,
+    optim: Optim,
+    loop: Loop,
+    seed: int,
+    folder: Path | None,
+    resume: bool,
+    on_log: Callable[[Row], None] | None,
+    scale: float,
+) -> Outcome:
+    """`train` once; scale: a further factor of the learning rate from here on."""
     device = next(method.parameters()).device
     precision = resolve(loop.precision, device)
     optimizer = optimizer_of(method, optim)
@@ -143,6 +183,8 @@ def train(
         stack.enter_context(_threads(loop.threads))
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         done = stack.enter_context(record.opened(resume, loop.tensorboard))
+        done.scale *= scale
+        optim = replace(optim, **{name: getattr(optim, name) * done.scale for name in RATES})
         signals = stack.enter_context(Signals())
         began, began_cpu = time.perf_counter() - done.seconds, time.process_time() - done.cpu_seconds
         batches = feed(dataset, batch, seed, range(done.step + 1, steps + 1), loop.accumulate)
@@ -151,7 +193,7 @@ def train(
         diagnose_every = loop.diagnose_every or math.ceil(EXAMINED * examiner.rows / batch)
         radar = Radar(readings(folder) if folder and resume else ())
         model, buffers = objective(method.train()), Buffers(method)
-        resumed, logged, since, stopped, alarmed = done.step, done.step, time.perf_counter(), "", False
+        resumed, logged, since, stopped, alarmed = done.step, done.step, time.perf_counter(), "", []
 
         for step, parts in enumerate(batches, done.step + 1):
             rate, decay = schedule(optimizer, optim, step, steps)
@@ -200,15 +242,15 @@ def train(
                     row |= {"alarms": [alarm.row() for alarm in raised]} if raised else {}
                     for alarm in raised:
                         log.warning("step %s: %s", f"{step:,}", alarm.sentence())
-                    alarmed = bool(raised) and loop.on_alarm == "stop"
+                    alarmed = raised if loop.on_alarm != "warn" else []
                 record.write(row)
                 if on_log and rank() == 0:
                     on_log(row)
                 logged, since = step, time.perf_counter()
-            if last or stop or alarmed or step % loop.save_every == 0:
+            if last or stop or step % loop.save_every == 0 or (alarmed and loop.on_alarm == "stop"):
                 record.save(done)
             if alarmed and not last:
-                raise CollapseError(f"stopped at step {step:,}, with a checkpoint: {radar.verdict}; {CONTINUE}")
+                raise _ended(step, alarmed, loop)
             if stop and not last:
                 stopped = signals.name or "SIGTERM"  # another process was told
                 break
@@ -221,6 +263,14 @@ def train(
         done.step, done.step * batch, done.seconds, done.cpu_seconds, done.skipped, parameters, precision, health,
         resumed, stopped, tuple(record.damaged),
     )  # fmt: skip
+
+
+def _ended(step: int, alarms: list[Alarm], loop: Loop) -> CollapseError:
+    said = "; ".join(f"{alarm.title} since step {alarm.since:,}: {alarm.seen}" for alarm in alarms)
+    saved = f"stopped at step {step:,}, with a checkpoint: " if loop.on_alarm == "stop" else f"step {step:,}: "
+    error = CollapseError(f"{saved}{said}; {CONTINUE}" if loop.on_alarm == "stop" else f"{saved}{said}")
+    error.since = min(alarm.since for alarm in alarms)
+    return error
 
 
 class Signals:

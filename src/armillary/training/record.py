@@ -25,7 +25,8 @@ log = logging.getLogger("armillary.training")
 class Progress:
     """How far a run is.
 
-    skipped: non-finite steps; in_a_row: those since the last finite one.
+    skipped: non-finite steps; in_a_row: those since the last finite one. scale: factor of the learning rate, lowered by
+    each roll-back.
     """
 
     step: int = 0
@@ -33,6 +34,7 @@ class Progress:
     in_a_row: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Record:
         found = disk.read(path)
         self.identity.check(found.state, path)
         disk.restore(found, self.method, self.optimizer, path)
-        return Progress(**{f.name: found.state[f.name] for f in fields(Progress)})  # type: ignore[arg-type]
+        return Progress(**{f.name: found.state.get(f.name, f.default) for f in fields(Progress)})  # type: ignore[arg-type]
 
 
 def flat(prefix: str, value: object) -> dict[str, str]:
