@@ -1,7 +1,7 @@
 """Failures made on purpose: a method whose objective, from some step on, also asks for one kind of collapse.
 
-Each penalty is a share of variance between 0 and 1 (or the logarithm of a norm), so that one weight serves methods of any
-scale. Tokens are those of the network that trains; what is examined is what `encode` gives, teachers included.
+Each penalty is a share of variance between 0 and 1 (or the logarithm of a norm), so that one weight serves methods of
+any scale. Tokens are those of the network that trains; what is examined is what `encode` gives, teachers included.
 """
 
 from __future__ import annotations

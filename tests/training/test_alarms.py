@@ -95,7 +95,7 @@ def test_rolling_back_goes_on_from_before_with_a_lower_rate(tmp_path):
 
 def test_the_lower_rate_survives_an_interruption(tmp_path):
     run(tmp_path, replace(LOOP, on_alarm="roll_back", roll_back_lr=0.1))
-    method, outcome = run(tmp_path, LOOP, steps=180, resume=True)
+    _, outcome = run(tmp_path, LOOP, steps=180, resume=True)
     assert outcome.resumed == 170 and rows_of(tmp_path)[-1]["learning_rate"] == pytest.approx(0.01)
 
 
