@@ -239,3 +239,27 @@ def test_worlds_without_places_show_their_goals_as_images(copy: Path):
     np.savez(copy / "episodes.npz", **arrays)
     source = page.write(copy).read_text(encoding="utf-8")
     assert source.count('alt="the goal"') == example.EPISODES and "The ring marks" not in source
+
+
+def test_alarms_stand_above_the_charts_and_the_spectrum_has_a_history(copy: Path):
+    alarm = {
+        "kind": "norm",
+        "step": 900,
+        "since": 825,
+        "sure": 0.8,
+        "title": "norm drift",
+        "seen": "9 <times> as large",
+    }
+    rows = [json.loads(line) for line in (copy / "log.jsonl").read_text().splitlines()]
+    for i, row in enumerate(rows[::10]):
+        row["spectrum"] = {str(rank): 2.0 / rank**2 * 0.99**i for rank in (1, 2, 4, 8)}
+    rows[20]["alarms"] = [{**alarm, "causes": ["the rate is too high (optim.lr)"]}, "nonsense", {"kind": 3}]
+    (copy / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = page.write(copy).read_text()
+    assert "Norm drift since step 825" in shown and "the rate is too high (optim.lr)" in shown
+    assert "9 &lt;times&gt; as large" in shown and "Seen at step 900, 80% sure" in shown
+    assert "Spectrum over time" in shown and "principal directions 1, 2, 4 and 8" in shown
+
+
+def test_a_run_without_alarms_has_no_box_for_them(source: str):
+    assert "Usual causes" not in source and "Spectrum over time" not in source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ def told(now: Reading, radar: Radar, earlier: Reading | None) -> Json:
     found: Json = {
         "verdict": radar.verdict,
         "kinds": list(radar.active),
-        "alarms": [{**asdict(alarm), "title": alarm.title, "causes": list(alarm.causes)} for alarm in _alarms(radar)],
+        "alarms": [alarm.row() for alarm in _alarms(radar)],
         "measures": dict(now.numbers),
         "spectrum": list(now.spectrum),
     }

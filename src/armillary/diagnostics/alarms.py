@@ -126,9 +126,13 @@ def teacher(history: History) -> Level:
 
 
 def late(history: History) -> Level:
-    """The rank falls slowly, reading after reading, while all else looks well."""
-    ranks = [value for reading in history if (value := reading.get("effective_rank")) is not None]
-    if len(ranks) < 2 * READINGS:
+    """The rank falls slowly, reading after reading, while all else looks well.
+
+    The second half of the readings is looked at: early in healthy training the rank falls too.
+    """
+    ranks = _values(history, "effective_rank")
+    ranks = ranks[len(ranks) // 2 :]
+    if len(ranks) < READINGS:
         return NONE
     stride = -(-len(ranks) // MANY)
     smooth = [median(ranks[max(0, i - 2) : i + 1]) for i in range(len(ranks) - 1, -1, -stride)][::-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from .alarms import KINDS
 from .reading import BROKEN, Reading
@@ -47,8 +47,8 @@ class Alarm:
         return f"{self.title} since step {self.since:,} ({self.sure:.0%} sure): {self.seen}. Usually because {why}"
 
     def row(self) -> dict[str, object]:
-        """For a log."""
-        return {"kind": self.kind, "step": self.step, "since": self.since, "sure": self.sure, "seen": self.seen}
+        """For a log, or another program."""
+        return {**asdict(self), "title": self.title, "causes": list(self.causes)}
 
 
 class Radar:

@@ -76,6 +76,11 @@ class Reading:
         broken = verdict.removeprefix(BROKEN) if verdict.startswith(BROKEN) else ""
         return Reading(known, step=int(str(row["step"])), broken=broken)
 
+    def by_rank(self) -> dict[str, float]:
+        """A few of the spectrum's variances, by rank: 1, 2, 3, 4, 6, 8, 11, 16, ..., as a log keeps them."""
+        ranks = sorted({round(2 ** (half / 2)) for half in range(2 * max(1, len(self.spectrum)).bit_length() + 1)})
+        return {str(rank): self.spectrum[rank - 1] for rank in ranks if rank <= len(self.spectrum)}
+
     def get(self, name: str) -> float | None:
         """A number, None where it is absent."""
         return self.numbers.get(name)

@@ -25,7 +25,10 @@ BINS = 160  # of a curve: more cannot be seen, and would only make the page larg
 GAP = 0.11  # between the labels at the ends of curves, as a share of the height
 DIAGNOSTICS = {  # name in the log: (title, what a reader should know)
     "participation": ("Participation ratio", "directions that carry the variance"),
-    "rankme": ("RankMe", "directions in use, counting faint ones"),
+    "effective_rank": ("Effective rank", "directions in use, counting faint ones"),
+    "spread": ("Spread", "deviation over size: 0 when all inputs get one embedding"),
+    "within": ("Variance within an input", "share of it: 0 when all its tokens are equal"),
+    "over_time": ("Variance over time", "share of it: 0 when a trajectory has one code"),
     "r2": ("Prediction, R²", "1 is perfect, 0 is predicting the mean"),
     "copy_ratio": ("Prediction error over copy-last", "below 1 beats copying the last latent"),
 }
@@ -105,7 +108,8 @@ def spectrum(record: Record) -> Chart | None:
     if len(values) < 2 or values[0] <= 0:
         return None
     relative = np.maximum(values / values[0], 1e-8)
-    marks = [(number(tree.get(name)), DIAGNOSTICS[name][0]) for name in ("participation", "rankme")]
+    names = {"participation": "Participation ratio", "rankme": "RankMe"}
+    marks = [(number(tree.get(name)), title) for name, title in names.items()]
 
     def draw(axes: Axes, colors: Colors) -> None:
         index = np.arange(1, len(relative) + 1)
@@ -123,6 +127,30 @@ def spectrum(record: Record) -> Chart | None:
 
     remark = f"{len(values)} directions, variance relative to the first, log scale"
     return Chart("Spectrum of the representation", remark, draw)
+
+
+def history(record: Record) -> Chart | None:
+    """The variances of some principal directions over the steps: bands that narrow or fall show a collapse coming."""
+    ranks = sorted(int(rank) for rank in record.under("spectrum") if rank.isdecimal())
+    series = {rank: record.series(f"spectrum.{rank}") for rank in ranks}
+    if len(ranks) < 2 or len(series[1 if 1 in series else ranks[0]][0]) < 2:
+        return None
+
+    def draw(axes: Axes, colors: Colors) -> None:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(_plain))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        top = max(float(values.max()) for _, values in series.values())
+        floor = max(top * 1e-8, min(float(values.min()) for _, values in series.values()) / 2)
+        axes.set_ylim(floor, 2 * top)
+        for steps, values in series.values():
+            axes.fill_between(steps, np.maximum(values, floor), floor, color=colors.accent, alpha=0.1, linewidth=0)
+            axes.plot(steps, np.maximum(values, floor), color=colors.accent, linewidth=1.0)
+        axes.set_xlabel("step", color=colors.quiet, fontsize=12)
+
+    shown = ", ".join(map(str, ranks[:-1]))
+    remark = f"variance of principal directions {shown} and {ranks[-1]}, largest on top, log scale"
+    return Chart("Spectrum over time", remark, draw)
 
 
 def rollout(record: Record) -> Chart | None:

@@ -46,6 +46,7 @@ class Record:
     """The parts of a run folder; those that are missing are empty.
 
     log:   one dictionary of numbers per line, nested names joined by dots (`terms.prediction`).
+    alarms: what the radar raised, in order: kind, step, since, sure, seen.
     begun: when run.json was last written, as "YYYY-MM-DD hh:mm" of this machine; "" where there is none.
     notes: what could not be read, and why, in whole sentences.
     """
@@ -55,6 +56,7 @@ class Record:
     log: tuple[dict[str, float], ...] = ()
     report: Json = field(default_factory=dict)
     film: Film | None = None
+    alarms: tuple[Json, ...] = ()
     begun: str = ""
     notes: tuple[str, ...] = ()
 
@@ -91,10 +93,12 @@ def read(folder: Path) -> Record:
             "as `armillary demo` and `armillary train RECIPE` make them"
         )
     notes: list[str] = []
+    rows = list(_lines(folder / "log.jsonl", notes))
     record = Record(
         folder=folder,
         run=_object(folder / "run.json", notes),
-        log=tuple(_rows(folder / "log.jsonl", notes)),
+        log=tuple(_numbers(row) for row in rows),
+        alarms=tuple(alarm for row in rows for alarm in _alarms(row)),
         report=_object(folder / "report.json", notes),
         film=_film(folder / "episodes.npz", notes),
         begun=_written(folder / "run.json"),
@@ -157,8 +161,17 @@ def _object(path: Path, notes: list[str]) -> Json:
     return value
 
 
-def _rows(path: Path, notes: list[str]) -> Iterator[dict[str, float]]:
-    """The numbers of each line; a run that was killed may leave half a line, which is counted."""
+def _numbers(row: Json) -> dict[str, float]:
+    return {name: value for name, leaf in flat(row) if (value := number(leaf)) is not None}
+
+
+def _alarms(row: Json) -> list[Json]:
+    told = row.get("alarms")
+    return [alarm for alarm in told if isinstance(alarm, dict)] if isinstance(told, list) else []
+
+
+def _lines(path: Path, notes: list[str]) -> Iterator[Json]:
+    """The object on each line; a run that was killed may leave half a line, which is counted."""
     damaged = 0
     if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as lines:
@@ -168,8 +181,7 @@ def _rows(path: Path, notes: list[str]) -> Iterator[dict[str, float]]:
                 except (ValueError, RecursionError):
                     row = None
                 if isinstance(row, dict):
-                    leaves = ((name, number(value)) for name, value in flat(row))
-                    yield {name: value for name, value in leaves if value is not None}
+                    yield row
                 else:
                     damaged += 1
     if damaged:

@@ -188,16 +188,33 @@ def training(record: Record) -> Markup:
 
 def diagnostics(record: Record) -> Markup:
     """Whether the representation is healthy: statistics over the steps, and its spectrum now."""
-    charts, spectrum = plots.diagnostics(record), plots.spectrum(record)
+    charts, spectrum, history = plots.diagnostics(record), plots.spectrum(record), plots.history(record)
     if not charts and spectrum is None:
         return Markup("")
-    parts = [_charts("diagnostics", charts)]
+    parts = [_alarms(record), _charts("diagnostics", [*charts, *([history] if history else [])])]
     if spectrum is not None:
         explained = element("p", "Variance of the representation along each of its principal directions. A curve that "
                             "drops at once belongs to a representation that uses few of them.")  # fmt: skip
         chart = _chart("spectrum", spectrum, 500.0, 280.0)
         parts.append(element("div", _beside(chart, explained), style="margin-top:44px"))
     return _section("Health of the representation", ABOUT["diagnostics"], *parts)
+
+
+def _alarms(record: Record) -> Markup:
+    """What the radar raised while training, each with what usually causes it."""
+    told = []
+    for alarm in record.alarms:
+        step, since = number(alarm.get("step")), number(alarm.get("since"))
+        name, causes = text(alarm.get("title")), alarm.get("causes")
+        if not name or step is None or since is None or not isinstance(causes, list):
+            continue
+        title = f"{name[:1].upper()}{name[1:]} since step {since:,.0f}"
+        sure = number(alarm.get("sure"))
+        said = f"Seen at step {step:,.0f}" + (f", {sure:.0%} sure: " if sure is not None else ": ")
+        usual = element("ul", *(element("li", text(cause)) for cause in causes))
+        seen = element("p", said, text(alarm.get("seen")), ". Usual causes:")
+        told.append(element("div", element("h3", title), seen, usual))
+    return element("div", *told, class_="note warning", role="note") if told else Markup("")
 
 
 def settings(record: Record) -> Markup:

@@ -73,7 +73,8 @@ font-weight:600;line-height:1.4}
 gap:16px 32px;margin:32px 0 0;padding:20px 0 0;border-top:1px solid var(--line)}
 .facts dt{color:var(--quiet);font-size:13px;line-height:1.4}
 .facts dd{margin:0;font-size:15px;overflow-wrap:anywhere}
-.note{margin:28px 0 0;padding:14px 20px;border-radius:10px;font-size:15px}
+.note{margin:28px 0;padding:14px 20px;border-radius:10px;font-size:15px}
+.note h3{margin:8px 0 4px}
 .note p{margin:0;overflow-wrap:anywhere}
 section{margin-top:72px}
 h2{font-size:23px;line-height:1.3;letter-spacing:-.01em;font-weight:650;margin:0 0 6px}

@@ -239,6 +239,7 @@ def _fit(
                 if reading is not None:
                     raised = radar.add(reading)
                     row |= {"diagnostics": dict(reading.numbers), "verdict": radar.verdict}
+                    row |= {"spectrum": reading.by_rank()}
                     row |= {"alarms": [alarm.row() for alarm in raised]} if raised else {}
                     for alarm in raised:
                         log.warning("step %s: %s", f"{step:,}", alarm.sentence())
@@ -254,10 +255,11 @@ def _fit(
             if stop and not last:
                 stopped = signals.name or "SIGTERM"  # another process was told
                 break
-    method.eval()
     health = Health.of(radar)
-    if health and resumed == steps:  # nothing was left to do, and the log holds no spectrum
-        health = replace(health, reading=examiner.reading(method, precision, steps) or health.reading)
+    if health and not stopped:  # once more, of as many rows as a report deserves
+        examiner = Examiner(dataset, loop.monitor or MOST, max(1, batch // ranks() // loop.accumulate), seed)
+        health = replace(health, reading=examiner.reading(method, precision, done.step) or health.reading)
+    method.eval()
     parameters = sum(p.numel() for p in trained)
     return Outcome(
         done.step, done.step * batch, done.seconds, done.cpu_seconds, done.skipped, parameters, precision, health,
