@@ -5,7 +5,7 @@ import torch
 from scipy.stats import binomtest
 
 from armillary.errors import ConfigError, ShapeError
-from armillary.functional.statistics import bootstrap, mean_interval, paired_mean, paired_success, wilson
+from armillary.functional.statistics import bootstrap, kendall, mean_interval, paired_mean, paired_success, wilson
 from armillary.randomness import numbered
 
 
@@ -79,3 +79,22 @@ def test_other_wrong_input_is_named() -> None:
         mean_interval(torch.zeros(0))
     with pytest.raises(ShapeError, match="0 and 0"):
         paired_success(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_kendall_equals_scipys_tau_b(ties):
+    stats = pytest.importorskip("scipy.stats")
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.randn(40, generator=draw), torch.randn(40, generator=draw)
+    a, b = a, a + b
+    if ties:
+        a, b = a.round(), b.round()
+    assert float(kendall(a, b)) == pytest.approx(stats.kendalltau(a.numpy(), b.numpy()).statistic)
+
+
+def test_kendall_of_an_order_its_reverse_and_a_constant():
+    order = torch.arange(10.0)
+    assert float(kendall(order, order**3)) == 1 and float(kendall(order, -order)) == -1
+    assert torch.isnan(kendall(order, torch.ones(10)))
+    with pytest.raises(ShapeError):
+        kendall(order, order[:3])

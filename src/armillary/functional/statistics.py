@@ -100,3 +100,16 @@ def _check_pairs(first: Tensor, second: Tensor) -> None:
         raise ShapeError(
             f"{len(first)} and {len(second)} results cannot be paired; give both for the same items, 1 or more"
         )
+
+
+def kendall(first: Float[Tensor, " n"], second: Float[Tensor, " m"]) -> Float[Tensor, ""]:
+    """Kendall's tau-b: agreement of two orders, 1 for the same, -1 for the reverse; NaN where one of them is constant.
+
+    Raises:
+        ShapeError: no values, or unequal numbers of them.
+    Source: Kendall (1945), for ties.
+    """
+    _check_pairs(first, second)
+    above = [(x[:, None] - x[None]).sign().double() for x in (first.double(), second.double())]
+    agree = (above[0] * above[1]).sum()
+    return agree / (above[0].square().sum() * above[1].square().sum()).sqrt()
