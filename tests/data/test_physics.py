@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 import torch
 
@@ -137,7 +136,6 @@ def test_discs_have_soft_edges_and_half_of_the_clips_are_mirrored() -> None:
     assert len(batch["video"][0].flatten(2).transpose(1, 2).flatten(0, 1).unique(dim=0)) > 20
     kinds = Physics().clips(numbered(200))["kind"]
     assert bool((torch.bincount(kinds, minlength=5) > 20).all())
-
 
 
 def test_wrong_settings_are_told_in_words() -> None:
