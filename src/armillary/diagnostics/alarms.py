@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 
 from .reading import Reading
@@ -103,7 +102,7 @@ def temporal(history: History) -> Level:
 def position(history: History) -> Level:
     """Predictions follow the place of the target and nothing of the context."""
     place, gain = history[-1].get("predicted_place"), history[-1].get("place_gain")
-    best = _peak(history[:-1], "place_gain") if len(history) > 1 else None
+    best = _peak(history, "place_gain")
     if place is None or gain is None or (place < PLACE and not (best and best > 0.1)):
         return NONE
     said = f"the place explains {place:.0%} of what is predicted; prediction gains {max(gain, 0):.0%} over knowing it"
@@ -212,9 +211,8 @@ def _values(history: History, name: str) -> list[float]:
 
 
 def _peak(history: History, name: str) -> float | None:
-    """The largest value that two readings in a row reached; None for a single one."""
-    values = _values(history, name)
-    return max((min(pair) for pair in pairwise(values)), default=None)
+    """The largest value of the earlier readings; None if there is none."""
+    return max(_values(history[:-1], name), default=None)
 
 
 def _first(history: History, name: str) -> float | None:
