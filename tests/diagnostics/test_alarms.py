@@ -85,13 +85,12 @@ def test_one_look_names_what_is_certain():
         "position": read(noise(90, 8), Forecast(noise(9, 8)[place], noise(90, 8, seed=1), place=place)),
     }
     for kind, reading in looks.items():
-        radar = Radar()
-        assert [alarm.kind for alarm in radar.add(reading)] == [kind]
+        assert [alarm.kind for alarm in Radar(confirm=1).add(reading)] == [kind]
 
 
 def test_tokens_of_time_may_be_alike_at_first():
     slow = noise(100, 1, 16).expand(-1, 4, -1) + 0.1 * noise(100, 4, 16, seed=1)
-    assert not Radar().add(read(tokens(slow, coordinates=1)))
+    assert not Radar(confirm=1).add(read(tokens(slow, coordinates=1)))
 
 
 def test_settings_that_causes_name_exist():

@@ -62,3 +62,15 @@ def test_broken_readings_are_said_and_forgotten():
     assert radar.verdict == "not finite: NaN or infinity in 1 of 3 embeddings"
     radar.add(healthy(2))
     assert radar.verdict == "healthy" and Radar().verdict == "not examined"
+
+
+def test_a_verdict_tells_the_numbers_of_now_and_the_step_at_which_it_was_raised():
+    radar = Radar([healthy(0), healthy(1), healthy(2, spread=0.04), healthy(3, spread=0.04)])
+    radar.add(healthy(4, spread=0.01))
+    assert "differ by 1.0% of their size" in radar.verdict and radar.active["full"].step == 3
+
+
+def test_the_first_reading_of_a_run_has_to_be_confirmed_too():
+    radar = Radar()
+    assert radar.add(healthy(0, spread=0.04)) == [] and radar.verdict == "healthy"
+    assert [alarm.since for alarm in radar.add(healthy(1, spread=0.04))] == [0]

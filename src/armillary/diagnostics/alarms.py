@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+
+from ..functional.statistics import kendall
 from .reading import Reading
 
 SPREAD = 0.05  # deviation over root mean square below which embeddings count as constant
@@ -18,12 +21,13 @@ FEW, SHARE = 8, 0.05  # fewer directions than both 8 and 5 % of the dimensions a
 HEAPS = 0.01  # distance to the fifth neighbor over that of pairs; below it embeddings are a few points
 ALIKE = 0.02  # share of the tokens' variance that is left within a datum
 FALL = 4.0  # how many times smaller than its reference a number must be that healthy runs keep
-PLACE = 0.95  # share of a prediction's variance that its place explains
+PLACE, GAIN = 0.95, 0.05  # share of a prediction's variance that its place explains, while it gains less than that
 DRIFT = 8.0  # how many times the norm may grow or shrink from its reference
 APART = 1.0  # distance of the teacher's weights from its source's over their size
 DECLINE, READINGS = 0.15, 6  # late collapse: the rank falls by this share of its peak over at least so many readings
 EARLY = 3  # readings that a reference is taken from
 MANY = 60  # readings of a trend at most, evenly spread
+STEADY = 0.8  # Kendall's tau of a fall that goes on reading after reading
 
 History = Sequence[Reading]  # in order of steps; the last one is judged
 
@@ -102,11 +106,10 @@ def temporal(history: History) -> Level:
 def position(history: History) -> Level:
     """Predictions follow the place of the target and nothing of the context."""
     place, gain = history[-1].get("predicted_place"), history[-1].get("place_gain")
-    best = _peak(history, "place_gain")
-    if place is None or gain is None or (place < PLACE and not (best and best > 0.1)):
+    if place is None or gain is None:
         return NONE
     said = f"the place explains {place:.0%} of what is predicted; prediction gains {max(gain, 0):.0%} over knowing it"
-    return Level(place / PLACE if gain < 0.05 else 0.0, said)
+    return Level(place / PLACE if gain < GAIN else 0.0, said)
 
 
 def norm(history: History) -> Level:
@@ -137,7 +140,7 @@ def late(history: History) -> Level:
     smooth = [median(ranks[max(0, i - 2) : i + 1]) for i in range(len(ranks) - 1, -1, -stride)][::-1]
     top = max(range(len(smooth)), key=smooth.__getitem__)
     since, fall = len(smooth) - 1 - top, 1 - smooth[-1] / smooth[top]
-    if since < READINGS or _falling(smooth[top:]) < 0.8:
+    if since < READINGS or not _falling(smooth[top:]) >= STEADY:
         return NONE
     said = f"effective rank fell by {fall:.0%} over the last {since * stride} readings, step by step"
     return Level(fall / DECLINE, said)
@@ -222,6 +225,5 @@ def _first(history: History, name: str) -> float | None:
 
 
 def _falling(values: Sequence[float]) -> float:
-    """Kendall's tau of falling: 1 where each value is below all before it."""
-    pairs = [(a, b) for i, a in enumerate(values) for b in values[i + 1 :]]
-    return sum((a > b) - (a < b) for a, b in pairs) / len(pairs) if pairs else 0.0
+    """Kendall's tau with the reverse of time: 1 where each value is below all before it, NaN where all are equal."""
+    return -float(kendall(torch.arange(len(values)).double(), torch.tensor(values, dtype=torch.float64)))

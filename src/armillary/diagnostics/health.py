@@ -56,7 +56,7 @@ def examine(embeddings: Tokens | Float[Tensor, "n D"], forecast: Forecast | None
     Raises:
         ShapeError: fewer than 2 inputs.
     """
-    radar = Radar()
+    radar = Radar(confirm=1)
     radar.add(read(embeddings, forecast))
     health = Health.of(radar)
     assert health is not None

@@ -54,9 +54,9 @@ class Alarm:
 class Radar:
     """Remembers the readings of a run, of the same inputs each time, and says which failures there are now.
 
-    A kind is raised by two readings in a row beyond its border, by one that is twice beyond, or by a single look at
-    embeddings without a history; it ends with the first reading inside.
-    history: earlier readings of the run, when it is resumed. confirm: readings in a row that raise.
+    A kind is raised by two readings in a row beyond its border, or by one that is twice beyond; it ends with the first
+    reading inside.
+    history: earlier readings of the run, when it is resumed. confirm: readings in a row that raise; 1 for one look.
     """
 
     def __init__(self, history: Iterable[Reading] = (), confirm: int = CONFIRMED):
@@ -74,7 +74,8 @@ class Radar:
         self.history.append(reading)
         found = {} if reading.broken else self._judged()
         raised = [alarm for kind, alarm in found.items() if kind not in self.active]
-        self.active = {kind: self.active.get(kind, alarm) for kind, alarm in found.items()}
+        before = {kind: alarm.step for kind, alarm in self.active.items()}
+        self.active = {kind: replace(alarm, step=before.get(kind, alarm.step)) for kind, alarm in found.items()}
         return raised
 
     @property
@@ -91,16 +92,15 @@ class Radar:
 
     def _judged(self) -> dict[str, Alarm]:
         """What is beyond its border now, the first of KINDS first, without what others imply."""
-        found, now = {}, self.history[-1].step
+        found, sound = {}, [reading for reading in self.history if not reading.broken]
         for kind, how in KINDS.items():
-            level = how.level([reading for reading in self.history if not reading.broken])
+            level = how.level(sound)
             before = self._levels[kind]
             before.append(level.value)
             count = next((i for i, value in enumerate(reversed(before)) if value < 1), len(before))
-            alone = len(before) == 1
-            if count >= self.confirm or level.value >= CERTAIN or (count and alone):
-                since = [r for r in self.history if not r.broken][-count].step
-                found[kind] = Alarm(kind, now, since, 1 - 1 / (1 + level.value * count), level.seen)
+            if count >= self.confirm or level.value >= CERTAIN:
+                sure = 1 - 1 / (1 + level.value * count)
+                found[kind] = Alarm(kind, sound[-1].step, sound[-count].step, sure, level.seen)
         implied = {other for kind in found for other in IMPLIED.get(kind, ())}
         return {kind: alarm for kind, alarm in found.items() if kind not in implied}
 
