@@ -26,10 +26,11 @@ class CheckpointError(ValueError):
 class CollapseError(ValueError):
     """Training stopped because its numbers became non-finite or its representations collapsed.
 
-    since: the step from which on it was seen, 0 where that is not known.
+    since: the step from which on it was seen, 0 where that is not known. scale: factor of the learning rate then.
     """
 
     since: int = 0
+    scale: float = 1.0
 
 
 def require(low: float, high: float, **given: float | tuple[float, ...]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 from dataclasses import dataclass, replace
 
 import pytest
@@ -74,7 +76,7 @@ def test_an_alarm_is_warned_of_once_and_kept_in_the_log(tmp_path, caplog):
 
 
 def test_stop_saves_and_can_be_continued(tmp_path):
-    with pytest.raises(CollapseError, match=r"stopped at step \d+, with a checkpoint: norm drift since step"):
+    with pytest.raises(CollapseError, match=r"step \d+: norm drift since step .* \(stopped, with a checkpoint\)"):
         run(tmp_path, replace(LOOP, on_alarm="stop"))
     stopped = disk.step_of(disk.checkpoints(tmp_path)[-1])
     assert 150 <= stopped <= 165
@@ -102,6 +104,25 @@ def test_the_lower_rate_survives_an_interruption(tmp_path):
 def test_a_run_that_fails_again_and_again_ends(tmp_path):
     with pytest.raises(CollapseError, match="norm drift"):
         run(tmp_path, replace(LOOP, on_alarm="roll_back", roll_back_lr=0.9, roll_backs=1), steps=400)
+
+
+def test_each_roll_back_lowers_the_rate_also_where_the_checkpoint_is_from_before_the_last_one(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "armillary.training"), pytest.raises(CollapseError):
+        run(tmp_path, replace(LOOP, on_alarm="roll_back", save_every=100, roll_back_lr=0.9), steps=400)
+    told = [record.message for record in caplog.records if "back to step" in record.message]
+    assert [line.rpartition("back to step ")[2] for line in told] == [
+        "100, at 0.9 of the learning rate", "100, at 0.81 of the learning rate",
+    ]  # fmt: skip
+
+
+def test_ctrl_c_at_the_step_of_an_alarm_ends_the_run(tmp_path):
+    def interrupt(row):
+        if row.get("alarms"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    loop = replace(LOOP, on_alarm="roll_back")
+    outcome = train(Growing(Config()), Numbers(), 170, 8, OPTIM, loop, folder=tmp_path, on_log=interrupt)
+    assert outcome.stopped == "SIGINT" and outcome.steps < 170
 
 
 def test_without_an_older_checkpoint_there_is_nothing_to_go_back_to(tmp_path):

@@ -22,25 +22,25 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from ..contracts import Method
 from ..diagnostics.health import Health
 from ..diagnostics.radar import Alarm, Radar
+from ..diagnostics.reading import Reading
 from ..errors import CollapseError, ConfigError, require
 from ..functional.order import order
 from ..functional.schedule import progress
-from ..parallel import barrier, rank, ranks
+from ..parallel import rank, ranks
 from ..randomness import Random
 from ..types import Batch
-from . import checkpoint as disk
 from .distribute import averaged, last_only, objective
 from .examiner import Examiner, finite_rows
 from .feed import Dataset, feed, to
 from .log import Row, readings
 from .optim import Optim, optimizer_of, schedule
 from .precision import Precision, autocast, resolve
-from .record import Identity, Progress, Record, flat
+from .record import Identity, Progress, Record, flat, go_back
 
 log = logging.getLogger("armillary.training")
 
 EXAMINED = 150  # rows trained on per row examined; an examination costs up to 1.1 times a row's training (I-JEPA)
-CONTINUE = "change what it names and start again, or go on with --resume --loop.on-alarm warn"
+CONTINUE = "Change what usually causes it and start again, or go on with --resume --loop.on-alarm warn"
 RATES = ("lr", "start_lr", "final_lr")
 EVERY, FEWEST, MOST = 75, 32, 512  # steps from one examination to the next if they are to cost no more; rows of one
 
@@ -143,19 +143,18 @@ def train(
     """
     if loop.on_alarm == "roll_back" and folder is None:
         raise ConfigError("loop.on_alarm roll_back needs a run folder: checkpoints are what it goes back to")
-    scale = 1.0
+    scale: float | None = None
+    signals = Signals()  # one that comes while a run goes back must not be lost
     for left in range(loop.roll_backs, -1, -1):
         try:
-            return _fit(method, dataset, steps, batch, optim, loop, seed, folder, resume, on_log, scale)
+            return _fit(method, dataset, steps, batch, optim, loop, seed, folder, resume, on_log, scale, signals)
         except CollapseError as error:
             if loop.on_alarm != "roll_back" or folder is None or not left or not error.since:
                 raise
-            back = torch.tensor(disk.withdraw(folder, error.since) if rank() == 0 else 0)
-            barrier()
-            log.warning(
-                "%s; back to step %s with %g times the learning rate", error, f"{int(back):,}", loop.roll_back_lr
-            )
-            resume, scale = True, loop.roll_back_lr
+            step = go_back(folder, error.since, next(method.parameters()).device)
+            resume, scale = True, error.scale * loop.roll_back_lr
+            if rank() == 0:
+                log.warning("%s; back to step %s, at %g of the learning rate", error, f"{step:,}", scale)
     raise AssertionError("the last round returns or raises")
 
 
@@ -170,9 +169,10 @@ def _fit(
     folder: Path | None,
     resume: bool,
     on_log: Callable[[Row], None] | None,
-    scale: float,
+    scale: float | None,
+    signals: Signals,
 ) -> Outcome:
-    """`train` once; scale: a further factor of the learning rate from here on."""
+    """`train` once; scale: factor of the learning rate from here on, None for that of the checkpoint."""
     device = next(method.parameters()).device
     precision = resolve(loop.precision, device)
     optimizer = optimizer_of(method, optim)
@@ -183,9 +183,9 @@ def _fit(
         stack.enter_context(_threads(loop.threads))
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         done = stack.enter_context(record.opened(resume, loop.tensorboard))
-        done.scale *= scale
+        done.scale = done.scale if scale is None else scale
         optim = replace(optim, **{name: getattr(optim, name) * done.scale for name in RATES})
-        signals = stack.enter_context(Signals())
+        stack.enter_context(signals)
         began, began_cpu = time.perf_counter() - done.seconds, time.process_time() - done.cpu_seconds
         batches = feed(dataset, batch, seed, range(done.step + 1, steps + 1), loop.accumulate)
         rows = loop.monitor or min(MOST, max(FEWEST, batch * EVERY // EXAMINED))
@@ -231,27 +231,22 @@ def _fit(
             last = step == steps
             examined = last or step % diagnose_every == 0
             if examined or step == 1 or step % loop.log_every == 0:
+                reading = examiner.reading(method, precision, step) if examined else None
+                raised = radar.add(reading) if reading else []
                 row: Row = {"step": step, "energy": mean_energy, "terms": named}
                 row |= {"learning_rate": rate, "weight_decay": decay, "gradient_norm": gradient_norm}
                 row |= {"samples_per_second": (step - logged) * batch / (time.perf_counter() - since)}
                 row |= {"seconds": done.seconds, "skipped": done.skipped}
-                reading = examiner.reading(method, precision, step) if examined else None
-                if reading is not None:
-                    raised = radar.add(reading)
-                    row |= {"diagnostics": dict(reading.numbers), "verdict": radar.verdict}
-                    row |= {"spectrum": reading.by_rank()}
-                    row |= {"alarms": [alarm.row() for alarm in raised]} if raised else {}
-                    for alarm in raised:
-                        log.warning("step %s: %s", f"{step:,}", alarm.sentence())
-                    alarmed = raised if loop.on_alarm != "warn" else []
+                row |= _seen(reading, radar.verdict, raised) if reading else {}
+                alarmed = raised if loop.on_alarm != "warn" else []
                 record.write(row)
                 if on_log and rank() == 0:
                     on_log(row)
                 logged, since = step, time.perf_counter()
             if last or stop or step % loop.save_every == 0 or (alarmed and loop.on_alarm == "stop"):
                 record.save(done)
-            if alarmed and not last:
-                raise _ended(step, alarmed, loop)
+            if alarmed and not stop and (not last or loop.on_alarm == "roll_back"):
+                raise _ended(alarmed, done, loop)
             if stop and not last:
                 stopped = signals.name or "SIGTERM"  # another process was told
                 break
@@ -267,11 +262,20 @@ def _fit(
     )  # fmt: skip
 
 
-def _ended(step: int, alarms: list[Alarm], loop: Loop) -> CollapseError:
+def _seen(reading: Reading, verdict: str, raised: list[Alarm]) -> Row:
+    """What a row of the log tells of a reading; alarms that it raised are warned of."""
+    for alarm in raised:
+        log.warning("step %s: %s", f"{reading.step:,}", alarm.sentence())
+    row: Row = {"diagnostics": dict(reading.numbers), "verdict": verdict, "spectrum": reading.by_rank()}
+    return row | ({"alarms": [alarm.row() for alarm in raised]} if raised else {})
+
+
+def _ended(alarms: list[Alarm], done: Progress, loop: Loop) -> CollapseError:
+    """What ends a run, or takes it back."""
     said = "; ".join(f"{alarm.title} since step {alarm.since:,}: {alarm.seen}" for alarm in alarms)
-    saved = f"stopped at step {step:,}, with a checkpoint: " if loop.on_alarm == "stop" else f"step {step:,}: "
-    error = CollapseError(f"{saved}{said}; {CONTINUE}" if loop.on_alarm == "stop" else f"{saved}{said}")
-    error.since = min(alarm.since for alarm in alarms)
+    saved = "stopped, with a checkpoint" if loop.on_alarm == "stop" else "nothing was saved since it began"
+    error = CollapseError(f"step {done.step:,}: {said} ({saved}). {CONTINUE}")
+    error.since, error.scale = min(alarm.since for alarm in alarms), done.scale
     return error
 
 

@@ -147,6 +147,22 @@ class Record:
         return Progress(**{f.name: found.state.get(f.name, f.default) for f in fields(Progress)})  # type: ignore[arg-type]
 
 
+def go_back(folder: Path, since: int, device: torch.device) -> int:
+    """Set the checkpoints from step `since` on aside, and return the step of the newest before, on every rank.
+
+    Raises:
+        CheckpointError: none is left, also on the other ranks.
+    """
+    step = -1
+    try:
+        step = disk.withdraw(folder, since) if rank() == 0 else step
+    finally:
+        step = from_first(step, device)
+    if step < 0:
+        raise CheckpointError(f"rank 0 could not go back in {folder}; its message says why")
+    return step
+
+
 def flat(prefix: str, value: object) -> dict[str, str]:
     """Nested dataclasses by dotted name, as text: the class of each, and its fields."""
     if not is_dataclass(value):
