@@ -3,8 +3,8 @@
     python benchmarks/radar.py run --images FOLDER --episodes FOLDER --out rows.jsonl [--seeds 0 1 2] [--only ijepa]
     python benchmarks/radar.py table rows.jsonl
 
-Thresholds were chosen on seeds from 100 on; what is reported comes from seeds 0, 1, 2. Each run is a training of at
-most two CPU minutes as `armillary train` does it, with the radar at its default cadence; beside it the same inputs are
+Borders are chosen on seeds from 100 on; what is reported comes from seeds 0, 1, 2. Each run is a training of about two
+CPU minutes as `armillary train` does it, with the radar at its default cadence; beside it the same inputs are
 read every 15 steps, from which the onset is known: the first step at which the injected quantity leaves what healthy
 runs of the same method had at that step, widened by a quarter.
 """
@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 from injections import PENALTIES, Injected
+from processes import rows_of, run
 
 from armillary.commands.workspace import find
 from armillary.contracts import build
@@ -30,7 +29,7 @@ from armillary.training.examiner import Examiner
 from armillary.training.log import Row, readings
 from armillary.training.loop import train
 
-STEPS, ONSET, DENSE, LATEST = 750, 300, 15, 200  # LATEST: steps from the onset within which the alarm must come
+STEPS, ONSET, DENSE, LATEST = 420, 150, 15, 200  # LATEST: steps from the onset within which the alarm must come
 WIDER = 1.25
 QUANTITY = {  # what an injection moves, and whether it falls
     "full": ("spread", True), "dimensional": ("effective_rank", True), "cluster": ("crowding", True),
@@ -51,13 +50,11 @@ RECIPE = {"lewm": "lewm_two_rooms"}
 def one(method: str, kind: str, seed: int, images: str, episodes: str, folder: Path) -> Row:
     """Train once and tell what the radar said and what was read."""
     keep_memory()
-    run = find(RECIPE.get(method, f"{method}_cifar10")).run
-    run = replace(run, seed=seed, steps=STEPS, data=replace(run.data, path=episodes if method == "lewm" else images))
-    loop = replace(
-        run.loop, precision="fp32", threads=1, monitor=0, diagnose_every=0, log_every=DENSE, save_every=STEPS
-    )
-    dataset = open_data(run.data)
-    injected = Injected(build(run.method, seed), "" if kind == "healthy" else kind, ONSET)
+    recipe = find(RECIPE.get(method, f"{method}_cifar10")).run
+    loop = replace(recipe.loop, precision="fp32", threads=1, monitor=0, diagnose_every=0)
+    loop = replace(loop, log_every=DENSE, save_every=STEPS)
+    dataset = open_data(replace(recipe.data, path=episodes if method == "lewm" else images))
+    injected = Injected(build(recipe.method, seed), "" if kind == "healthy" else kind, ONSET)
     examiner, dense = Examiner(dataset, 32, 32, seed), []
 
     def told(row: Row) -> None:
@@ -65,7 +62,7 @@ def one(method: str, kind: str, seed: int, images: str, episodes: str, folder: P
         if reading is not None:
             dense.append({"step": reading.step, **reading.numbers})
 
-    outcome = train(injected, dataset, STEPS, run.batch, run.optim, loop, seed, folder, on_log=told)
+    outcome = train(injected, dataset, STEPS, recipe.batch, recipe.optim, loop, seed, folder, on_log=told)
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     alarms = [alarm for row in rows for alarm in row.get("alarms", [])]
     sparse = [{"step": r.step, **r.numbers} for r in readings(folder)]
@@ -139,17 +136,17 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     if asked.what == "table":
-        print(table([json.loads(line) for line in asked.rows.read_text().splitlines()]))
+        print(table(rows_of(asked.rows)))
     elif asked.what == "one":
         method, kind, seed = asked.only
         print(json.dumps(one(method, kind, int(seed), asked.images, asked.episodes, asked.out)))
     else:
-        pool(asked)
+        run(missing(asked), asked.out, asked.processes, said)
 
 
-def pool(asked: argparse.Namespace) -> None:
-    """Each run in a process of its own; its row is kept when it ends."""
-    done = {tuple(json.loads(line)[k] for k in ("method", "kind", "seed")) for line in _lines(asked.out)}
+def missing(asked: argparse.Namespace) -> dict[tuple[str, str, int], list[str]]:
+    """The runs that are not in the rows yet, each with the arguments of its process."""
+    done = {(row["method"], row["kind"], row["seed"]) for row in rows_of(asked.out)}
     jobs = [
         (method, kind, seed)
         for seed in asked.seeds
@@ -157,33 +154,19 @@ def pool(asked: argparse.Namespace) -> None:
         for kind in ("healthy", *kinds)
         if not asked.only or f"{method}:{kind}" in asked.only or method in asked.only
     ]
-    todo, running = [job for job in jobs if job not in done], {}
+    places = ["--images", asked.images, "--episodes", asked.episodes]
     scratch = asked.out.with_suffix("")
-    while todo or running:
-        while todo and len(running) < asked.processes:
-            job = todo.pop(0)
-            folder = scratch / "-".join(map(str, job))
-            command = [sys.executable, __file__, "one", "--only", *map(str, job), "--images", asked.images]
-            command += ["--episodes", asked.episodes, "--out", str(folder)]
-            running[job] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        job, process = next(iter(running.items()))
-        said = process.communicate()[0]
-        del running[job]
-        if process.returncode == 0:
-            with asked.out.open("a") as file:
-                file.write(said.splitlines()[-1] + "\n")
-            row = json.loads(said.splitlines()[-1])
-            print(
-                *job,
-                f"{row['cpu_seconds']:.0f} s,",
-                row["verdict"],
-                [(a["kind"], a["step"]) for a in row["alarms"]],
-                flush=True,
-            )
+    return {
+        job: [__file__, "one", "--only", *map(str, job), *places, "--out", str(scratch / "-".join(map(str, job)))]
+        for job in jobs
+        if job not in done
+    }
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
+def said(row: Row) -> str:
+    """A finished run in a line."""
+    raised = [(alarm["kind"], alarm["step"]) for alarm in row["alarms"]]  # type: ignore[union-attr]
+    return f"{row['method']} {row['kind']} {row['seed']}: {row['cpu_seconds']:.0f} s, {row['verdict']} {raised}"
 
 
 if __name__ == "__main__":

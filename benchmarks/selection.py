@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from processes import rows_of, run
 
 from armillary.commands.workspace import find
 from armillary.contracts import Method, build
@@ -68,22 +67,22 @@ SETS: dict[str, dict[str, list[Changes]]] = {
 
 def changed(name: str, changes: Changes, images: str) -> Run:
     """The small recipe of a method with another factor of the learning rate or fields of the method."""
-    run = find(f"{name}_cifar10").run
+    recipe = find(f"{name}_cifar10").run
     fields = {key: value for key, value in changes.items() if key != "lr"}
-    optim = replace(run.optim, lr=run.optim.lr * float(str(changes.get("lr", 1.0))))
-    loop = replace(run.loop, precision="fp32", threads=1, save_every=STEPS // POINTS, keep=POINTS + 1)
-    method = replace(run.method, **fields)
-    return replace(run, method=method, optim=optim, loop=loop, steps=STEPS, data=replace(run.data, path=images))
+    optim = replace(recipe.optim, lr=recipe.optim.lr * float(str(changes.get("lr", 1.0))))
+    loop = replace(recipe.loop, precision="fp32", threads=1, save_every=STEPS // POINTS, keep=POINTS + 1)
+    method, data = replace(recipe.method, **fields), replace(recipe.data, path=images)
+    return replace(recipe, method=method, optim=optim, loop=loop, steps=STEPS, data=data)
 
 
 def one(name: str, place: int, group: str, images: str, folder: Path) -> Row:
     """Train one run; read and probe its checkpoints."""
     keep_memory()
     changes = SETS[group][name][place]
-    run = changed(name, changes, images)
-    seen, unseen = open_data(run.data), open_data(run.data, "test")
-    method = build(run.method, run.seed)
-    outcome = train(method, seen, STEPS, run.batch, run.optim, run.loop, run.seed, folder)
+    recipe = changed(name, changes, images)
+    seen, unseen = open_data(recipe.data), open_data(recipe.data, "test")
+    method = build(recipe.method, recipe.seed)
+    outcome = train(method, seen, STEPS, recipe.batch, recipe.optim, recipe.loop, recipe.seed, folder)
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     points = []
     for path in checkpoints(folder):
@@ -118,7 +117,7 @@ def views(method: Method, seen: Dataset) -> torch.Tensor:
 
 
 def table(rows: list[Row], names: list[str]) -> str:
-    """Kendall's tau of each number with the probe, at the last checkpoint of runs and over checkpoints of a run."""
+    """Kendall's tau of each number with the probe, over the last checkpoints of runs."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[str(row["method"])].append(row)
@@ -151,37 +150,32 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     if asked.what == "table":
-        rows = [json.loads(line) for line in asked.rows.read_text().splitlines()]
+        rows = rows_of(asked.rows)
         names = [name for name in rows[0]["points"][-1] if name not in ("step", "probe", "rows", "dimensions")]
         print(table(rows, names))
     elif asked.what == "one":
         name, place = asked.only
         print(json.dumps(one(name, int(place), asked.set, asked.images, asked.out)))
     else:
-        pool(asked)
+        run(missing(asked), asked.out, asked.processes, said)
 
 
-def pool(asked: argparse.Namespace) -> None:
-    """Each run in a process of its own; its row is kept when it ends."""
-    lines = asked.out.read_text().splitlines() if asked.out.exists() else []
-    done = {(row["method"], row["place"]) for row in map(json.loads, lines) if row["set"] == asked.set}
-    todo = [(name, i) for name, runs in SETS[asked.set].items() for i in range(len(runs)) if (name, i) not in done]
-    running: dict[tuple[str, int], subprocess.Popen[str]] = {}
-    while todo or running:
-        while todo and len(running) < asked.processes:
-            name, place = todo.pop(0)
-            folder = asked.out.with_suffix("") / f"{asked.set}-{name}-{place}"
-            command = [sys.executable, __file__, "one", "--only", name, str(place), "--set", asked.set]
-            command += ["--images", asked.images, "--out", str(folder)]
-            running[name, place] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        job, process = next(iter(running.items()))
-        said = process.communicate()[0]
-        del running[job]
-        if process.returncode == 0:
-            with asked.out.open("a") as file:
-                file.write(said.splitlines()[-1] + "\n")
-            row = json.loads(said.splitlines()[-1])
-            print(*job, row["changes"], [round(point["probe"], 3) for point in row["points"]], flush=True)
+def missing(asked: argparse.Namespace) -> dict[tuple[str, int], list[str]]:
+    """The runs that are not in the rows yet, each with the arguments of its process."""
+    done = {(row["method"], row["place"]) for row in rows_of(asked.out) if row["set"] == asked.set}
+    jobs = [(name, place) for name, runs in SETS[asked.set].items() for place in range(len(runs))]
+    scratch, told = asked.out.with_suffix(""), ["--set", asked.set, "--images", asked.images]
+    return {
+        (name, i): [__file__, "one", "--only", name, str(i), *told, "--out", str(scratch / f"{asked.set}-{name}-{i}")]
+        for name, i in jobs
+        if (name, i) not in done
+    }
+
+
+def said(row: Row) -> str:
+    """A finished run in a line."""
+    probes = [round(point["probe"], 3) for point in row["points"]]  # type: ignore[union-attr]
+    return f"{row['method']} {row['place']}: {row['changes']} {probes}"
 
 
 if __name__ == "__main__":
