@@ -68,3 +68,5 @@ def test_wrong_input_is_refused():
         Monitor()(0, noise(3, 3, 3, 3))
     with pytest.raises(ShapeError, match="at least 2"):
         Monitor()(0, noise(1, 3))
+    with pytest.raises(ShapeError, match="belong together"):
+        Monitor()(0, noise(9, 3), target=noise(9, 3))

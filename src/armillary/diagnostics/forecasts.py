@@ -15,17 +15,20 @@ def forecast_measures(forecast: Forecast) -> dict[str, float]:
     """The numbers that a forecast allows; those whose denominator is 0 are left out.
 
     r2: 1 - MSE / variance of the target, so against predicting the mean. target_std: root mean variance of its
-    dimensions. copy_ratio, seen_ratio: MSE over that of copying the last latent, of repeating the mean of the context
-    (the identity). place_share: share of the targets' variance that their place explains; predicted_place: the same of
-    the predictions; place_gain: 1 - MSE / MSE of the best predictor that knows the place alone (the mean of the other
-    targets at that place): 0 or less is a predictor that ignores its context.
+    dimensions; target_spread: that (over n - 1) over the root mean square, 0 where all is 0. copy_ratio, seen_ratio:
+    MSE over that of copying the last latent, of repeating the mean of the context (the identity). place_share: share of
+    the targets' variance that their place explains; predicted_place: the same of the predictions; place_gain: 1 - MSE /
+    MSE of the best predictor that knows the place alone (the mean of the other targets at that place): 0 or less is a
+    predictor that ignores its context.
     Raises:
         ShapeError: shapes that differ, or fewer than 2 targets.
     """
     target = _checked(forecast)
     error = (forecast.predicted.double() - target).square().mean()
     variance = target.var(0, correction=0).mean()
-    found = {"r2": 1 - error / variance, "target_std": variance.sqrt()}
+    size, n = target.square().mean().sqrt(), len(target)
+    spread = (variance * n / (n - 1)).sqrt() / size if size > 0 else size
+    found = {"r2": 1 - error / variance, "target_std": variance.sqrt(), "target_spread": spread}
     for name, simple in (("copy_ratio", forecast.last), ("seen_ratio", forecast.seen)):
         if simple is not None:
             found[name] = error / (simple.double() - target).square().mean()

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, ShapeError
+from .risk import ranks
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def mcc(latents: Float[Tensor, "*n d"], estimates: Float[Tensor, "*m D"], kind: 
         raise ConfigError(f"kind is {kind!r}: give 'pearson' or 'spearman'")
     z, h = _checked(latents, estimates, 3)
     if kind == "spearman":
-        z, h = (ranks - ranks.mean(0) for ranks in (_ranks(z), _ranks(h)))
+        z, h = (torch.stack([ranks(column) for column in x.unbind(1)], 1) for x in (z, h))
+        z, h = z - z.mean(0), h - h.mean(0)
     tiny = torch.finfo(z.dtype).tiny
     alike = ((z / z.norm(dim=0).clamp_min(tiny)).T @ (h / h.norm(dim=0).clamp_min(tiny))).abs()
     wide = alike if alike.shape[0] <= alike.shape[1] else alike.T
@@ -200,13 +202,3 @@ def _unseen_errors(z: Float[Tensor, "n d"], h: Float[Tensor, "n D"]) -> Float[Te
         weight = _least_squares(h[fit] - mean_h, z[fit] - mean_z)
         total += (z[rest] - mean_z - (h[rest] - mean_h) @ weight).square().sum(0)
     return total
-
-
-def _ranks(x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
-    """Rank of each entry in its column; equal ones share the mean of theirs."""
-    columns = []
-    for column in x.unbind(1):
-        place, count = torch.unique(column, return_inverse=True, return_counts=True)[1:]
-        last = count.cumsum(0).double()
-        columns.append((last - (count - 1) / 2)[place])
-    return torch.stack(columns, 1)

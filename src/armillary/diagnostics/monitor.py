@@ -24,7 +24,7 @@ class Monitor:
         for step, batch in enumerate(loader):
             ...
             monitor(step, lambda: model(same_inputs))    # the same inputs each time; called when it is due only
-        print(monitor.verdict)
+        monitor.verdict    # "healthy", or what is wrong
 
     Args:
         every: steps from one reading to the next. time: the middle axis of [n, N, D] is time, not places. stop: raise
@@ -62,12 +62,14 @@ class Monitor:
         target: what the predictor said and what was true, rows alike. more: numbers of your own, e.g. teacher_gap.
         Raises:
             CollapseError: with `stop`, an alarm.
-            ShapeError: other axes, or fewer than 2 inputs.
+            ShapeError: other axes, fewer than 2 inputs, or one of predicted and target alone.
         """
         if step % self.every:
             return []
         with torch.no_grad():
             given = embeddings() if callable(embeddings) else embeddings
+        if (predicted is None) != (target is None):
+            raise ShapeError("predicted and target belong together: give both, or neither")
         forecast = None if predicted is None or target is None else Forecast(predicted.detach(), target.detach())
         raised = self.radar.add(read(_tokens(given, self.time), forecast, step, **more))
         if raised and self.stop:

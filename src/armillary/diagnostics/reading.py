@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from operator import add
 
 import torch
 from jaxtyping import Float
@@ -106,7 +104,7 @@ def read(
         return Reading({"rows": float(len(x)), "dimensions": float(x.shape[1])}, step=step, broken=broken)
     found = token_numbers(tokens) if tokens is not None else {}
     if forecast is not None:
-        found |= forecast_measures(forecast) | _spread_of(forecast)
+        found |= forecast_measures(forecast)
     moments, picked = Moments.of(x), x[subsample(len(x)).to(x.device)]
     numbers = covariance_numbers(moments) | pair_numbers(picked) | found
     numbers |= {name: float(value) for name, value in more.items() if value is not None}
@@ -120,7 +118,7 @@ def stream(chunks: Iterable[Float[Tensor, "n D"]], rows: int, step: int = 0, **m
     Raises:
         ShapeError: fewer than 2 rows, or another number than was said.
     """
-    wanted, seen, kept, parts = subsample(rows), 0, [], []
+    wanted, seen, kept, moments = subsample(rows), 0, [], None
     for chunk in chunks:
         inside = wanted[(wanted >= seen) & (wanted < seen + len(chunk))] - seen
         kept.append(chunk[inside.to(chunk.device)])
@@ -128,13 +126,13 @@ def stream(chunks: Iterable[Float[Tensor, "n D"]], rows: int, step: int = 0, **m
         if bad:
             where = f"NaN or infinity in {bad} of rows {seen:,} to {seen + len(chunk) - 1:,}"
             return Reading({"rows": float(rows), "dimensions": float(chunk.shape[1])}, step=step, broken=where)
-        parts = [reduce(add, [*parts, Moments.of(chunk)])]
+        moments = Moments.of(chunk) if moments is None else moments + Moments.of(chunk)
         seen += len(chunk)
-    if seen != rows or seen < 2:
+    if seen != rows or seen < 2 or moments is None:
         raise ShapeError(f"{seen} rows came where {rows} were announced: give at least 2, and all that you announce")
-    numbers = covariance_numbers(parts[0]) | pair_numbers(torch.cat(kept))
-    numbers |= {name: value for name, value in more.items() if value is not None}
-    return Reading(numbers, tuple(parts[0].spectrum().tolist()), step)
+    numbers = covariance_numbers(moments) | pair_numbers(torch.cat(kept))
+    numbers |= {name: float(value) for name, value in more.items() if value is not None}
+    return Reading(numbers, tuple(moments.spectrum().tolist()), step)
 
 
 def covariance_numbers(moments: Moments) -> dict[str, float]:
@@ -173,14 +171,6 @@ def token_numbers(tokens: Tokens) -> dict[str, float]:
     if grid and tokens.x.shape[1] > 1:
         found["place"] = place_share(tokens.x)
     return _finite(found)
-
-
-def _spread_of(forecast: Forecast) -> dict[str, float]:
-    """Of the targets: deviation over root mean square, both of all dimensions together; 0 where all is 0."""
-    target = forecast.target.double()
-    size = target.square().mean().sqrt()
-    spread = target.var(0, correction=1).mean().sqrt() / size if size > 0 else 0.0
-    return {"target_spread": float(spread)}
 
 
 def _broken(x: Tensor, forecast: Forecast | None) -> str:

@@ -9,12 +9,14 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from ..contracts import Method
-from ..diagnostics.reading import Reading, read
+from ..diagnostics.reading import Reading, read, token_numbers
 from ..diagnostics.teachers import teacher_gap
 from ..randomness import Random
 from ..types import Batch, Forecast, Tokens
 from .feed import Dataset, to
 from .precision import autocast
+
+CLOSELY = 64  # rows, or a chunk more, of which tokens and predictions are looked at too: they are what takes memory
 
 
 class Examiner:
@@ -39,19 +41,23 @@ class Examiner:
     def reading(self, method: Method, precision: Literal["bf16", "fp32"], step: int) -> Reading | None:
         """Read off the method in evaluation mode, and leave it in training mode; None for fewer than 2 rows."""
         device = next(method.parameters()).device
-        encoded, forecasts = [], []
+        pooled, tokens, forecasts = [], [], []
         method.eval()
         for raw in self._raw:
             batch = self._prepare(to(raw, device))
+            first = sum(len(part.x) for part in tokens) < CLOSELY
             with autocast(precision, device):
-                encoded.append(method.encode(batch))
-                forecasts.append(method.forecast(batch, Random(self._seed, 0, batch["index"])))
+                encoded = method.encode(batch)
+                forecast = method.forecast(batch, Random(self._seed, 0, batch["index"])) if first else None
+            pooled.append(encoded.pooled().float())
+            tokens += [encoded] if first else []
+            forecasts += [forecast] if forecast else []
         method.train()
-        made = [f for f in forecasts if f is not None]
-        forecast = Forecast.joined(made) if made else None
-        if sum(len(tokens.x) for tokens in encoded) < 2:
+        if sum(map(len, pooled)) < 2:
             return None
-        return read(Tokens.joined(encoded), forecast, step, teacher_gap=teacher_gap(method))
+        forecast = Forecast.joined(forecasts) if forecasts else None
+        closely = token_numbers(Tokens.joined(tokens))
+        return read(torch.cat(pooled), forecast, step, teacher_gap=teacher_gap(method), **closely)
 
 
 def finite_rows(batch: Batch) -> Bool[Tensor, " B"]:
