@@ -33,11 +33,18 @@ def test_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "guide").glob("*.md")), ids=lambda page: page.stem)
-def test_python_in_the_guides_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_python_in_the_guides_runs_and_prints_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     monkeypatch.chdir(tmp_path)
     held: dict[str, object] = {}  # blocks of a page follow on each other
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    for block in blocks:
         exec(compile(block, page.name, "exec"), held)
+    shown = capsys.readouterr().out.splitlines()
+    printed = sum(block.count("\nprint(") for block in blocks)
+    assert len(shown) >= printed and "" not in shown
+    assert page.stem != "radar" or shown == ["healthy"], "what the comment beside it promises"
 
 
 def test_the_example_keeps_the_contract():

@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 def read_file(file: FeatureFile, time: bool = False, labels: np.ndarray | None = None) -> Reading:
-    """All numbers that a file of embeddings allows; it is never in memory as a whole.
+    """All numbers that a file of embeddings allows, read in chunks.
 
     Raises:
         DataError: fewer than 2 rows, or labels that are not one per row.
@@ -111,9 +111,9 @@ def _show(path: Path, now: Reading, radar: Radar, earlier: Reading | None) -> No
         screen.say(f"usual causes of {alarm.title}:")
         for cause in alarm.causes:
             screen.say(f"  {cause}")
-    rows_, width = now.get("rows") or 0, now.get("dimensions") or 0
-    if rows_ * 4 < width:
-        screen.say(f"{rows_:.0f} rows of {width:.0f} dimensions: if inputs are columns, transpose the file", "dim")
+    count, width = now.numbers["rows"], now.numbers["dimensions"]
+    if count * 4 < width:
+        screen.say(f"{count:.0f} rows of {width:.0f} dimensions: if inputs are columns, transpose the file", "dim")
 
 
 def _shown(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Files of embeddings, of anyone's model: read in chunks, so that they may be larger than memory."""
+"""Files of embeddings, of anyone's model: read in chunks and, but for Parquet, allowed to be larger than memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FeatureFile:
 
 
 def open_features(path: Path, name: str = "") -> FeatureFile:
-    """A file of embeddings: .npy, .safetensors or .parquet.
+    """A file of embeddings: .npy, .safetensors or .parquet, of which the last is held in memory.
 
     name: of the tensor or column, where the file holds several; of Parquet without one all columns of numbers are taken
     as dimensions, or the only column of lists.
