@@ -151,6 +151,7 @@ KINDS = {
         "the learning rate is too high (optim.lr), or its warm-up too short",
         "the teacher follows too fast (method.momentum), or is not used (stop-gradient)",
         "the regularizer is too weak (method.sigreg_weight, method.variance, method.vicreg_weight)",
+        "inputs hardly differ as they are normalized (data.mean, data.std): likely if it is so from the start",
     )),
     "dimensional": Kind("dimensional collapse", dimensional, (
         "the covariance or SIGReg term is too weak (method.covariance, method.sigreg_weight)",
