@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from armillary import catalogue
+from armillary.data.formats.images import Images
 from armillary.diagnostics.alarms import KINDS
 from armillary.diagnostics.radar import Radar
 from armillary.diagnostics.reading import Reading, read
@@ -94,10 +95,8 @@ def test_tokens_of_time_may_be_alike_at_first():
 
 
 def test_settings_that_causes_name_exist():
-    known = {f"optim.{f.name}" for f in dataclasses.fields(Optim)} | {
-        f"loop.{f.name}" for f in dataclasses.fields(Loop)
-    }
-    known.add("steps")
+    parts = {"optim": Optim, "loop": Loop, "data": Images}
+    known = {f"{name}.{field.name}" for name, part in parts.items() for field in dataclasses.fields(part)} | {"steps"}
     for entry in catalogue.methods():
         module = importlib.import_module(f"armillary.methods.{entry.file.parent.name}.{entry.file.stem}")
         known |= {f"method.{f.name}" for f in dataclasses.fields(module.Config)}

@@ -154,7 +154,7 @@ def train(
             step = go_back(folder, error.since, next(method.parameters()).device)
             resume, scale = True, error.scale * loop.roll_back_lr
             if rank() == 0:
-                log.warning("%s; back to step %s, at %g of the learning rate", error, f"{step:,}", scale)
+                log.warning("back to step %s, at %g of the learning rate", f"{step:,}", scale)
     raise AssertionError("the last round returns or raises")
 
 
@@ -273,7 +273,7 @@ def _seen(reading: Reading, verdict: str, raised: list[Alarm]) -> Row:
 def _ended(alarms: list[Alarm], done: Progress, loop: Loop) -> CollapseError:
     """What ends a run, or takes it back."""
     said = "; ".join(f"{alarm.title} since step {alarm.since:,}: {alarm.seen}" for alarm in alarms)
-    saved = "stopped, with a checkpoint" if loop.on_alarm == "stop" else "nothing was saved since it began"
+    saved = "stopped, with a checkpoint" if loop.on_alarm == "stop" else f"after {loop.roll_backs} roll-backs"
     error = CollapseError(f"step {done.step:,}: {said} ({saved}). {CONTINUE}")
     error.since, error.scale = min(alarm.since for alarm in alarms), done.scale
     return error
