@@ -15,7 +15,7 @@ from armillary.data.formats.images import Images
 from armillary.errors import DataError
 from armillary.methods.image import ijepa
 from armillary.nn.encoder import ViT
-from armillary.probes.extract import extract
+from armillary.probes.extract import extract, raw_input
 from armillary.randomness import numbered
 from armillary.recipes.run import Probe
 
@@ -126,3 +126,15 @@ def test_masks_of_0_and_255_are_told_how_to_be_read(street: Path):
         measure.further({"": encode, "untrained": encode}, opened(street, mask="masks"), probe, CPU)
     splits = opened(street, mask="masks", foreground=True)
     assert measure.further({"": encode, "untrained": encode}, splits, probe, CPU)["segmentation"]["raw"] > 0.9  # type: ignore[operator]
+
+
+def test_raw_pixels_wider_than_a_covariance_is_worth_are_probed_but_not_examined(
+    street: Path, monkeypatch: pytest.MonkeyPatch
+):
+    splits, encode = opened(street, mask="masks"), build(CONFIG, 1).encode
+    wide = measure.measured(raw_input("image"), splits, Probe(neighbors=3), CPU).found
+    assert wide["diagnostics"] and wide["verdict"] == "healthy"
+    monkeypatch.setattr(measure, "WIDE", 100)
+    found = measure.measured(raw_input("image"), splits, Probe(neighbors=3), CPU).found
+    assert found["diagnostics"] == {} and found["verdict"] == "not examined: 768 dimensions"
+    assert measure.measured(encode, splits, Probe(neighbors=3), CPU).found["diagnostics"]

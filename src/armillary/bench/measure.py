@@ -26,6 +26,7 @@ from .splits import Splits
 CURVE = Probe(train=5000, test=2000)  # rows of the cheap nearest-neighbor probe along a training
 TUNING = 5000  # rows on which the probe of a try is fitted, and is scored, at most
 EXAMINED = 2000  # test images whose embeddings are examined without labels
+WIDE = 4096  # dimensions beyond which they are not: raw pixels of larger images, whose covariance would take minutes
 ALIKE = 64  # images by whose embeddings equal untrained encoders are recognized
 PROBES = ("linear", "knn")
 
@@ -44,8 +45,10 @@ def measured(encode: Encode, splits: Splits, probe: Probe, device: torch.device)
     target = "label" if splits.classes else "index"
     known = extract(encode, splits.known(False), target, probe.train, device=device)
     asked = extract(encode, splits.asked(False), target, probe.test, device=device)
-    health = examine(_part(asked.x, EXAMINED))
-    found: Json = {"diagnostics": health.row(), "verdict": health.verdict}
+    found: Json = {"diagnostics": {}, "verdict": f"not examined: {asked.x.shape[1]:,} dimensions"}
+    if asked.x.shape[1] <= WIDE:
+        health = examine(_part(asked.x, EXAMINED))
+        found = {"diagnostics": health.row(), "verdict": health.verdict}
     if splits.classes:
         fitted = {
             "linear": linear(known, asked, iterations=probe.iterations),
