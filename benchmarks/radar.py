@@ -3,8 +3,8 @@
     python benchmarks/radar.py run --images FOLDER --episodes FOLDER --out rows.jsonl [--seeds 0 1 2] [--only ijepa]
     python benchmarks/radar.py table rows.jsonl
 
-Borders are chosen on seeds from 100 on; what is reported comes from seeds 0, 1, 2. Each run is a training of about one
-CPU minute as `armillary train` does it, with the radar at its default cadence; beside it the same inputs are
+Borders are chosen on seeds from 100 on; what is reported comes from seeds 0, 1, 2. Each run is a training of about two
+CPU minutes as `armillary train` does it, with the radar at its default cadence; beside it the same inputs are
 read every 15 steps, from which the onset is known: the first step at which the injected quantity leaves what healthy
 runs of the same method had at that step, widened by a quarter.
 """
@@ -29,7 +29,7 @@ from armillary.training.examiner import Examiner
 from armillary.training.log import Row, readings
 from armillary.training.loop import train
 
-STEPS, BATCH, ONSET, DENSE, LATEST = 420, 32, 150, 15, 200  # LATEST: steps from the onset within which the alarm must come
+STEPS, ONSET, DENSE, LATEST = 375, 150, 15, 200  # LATEST: steps from the onset within which the alarm must come
 WIDER = 1.25
 QUANTITY = {  # what an injection moves, and whether it falls
     "full": ("spread", True), "dimensional": ("effective_rank", True), "cluster": ("crowding", True),
@@ -62,7 +62,7 @@ def one(method: str, kind: str, seed: int, images: str, episodes: str, folder: P
         if reading is not None:
             dense.append({"step": reading.step, **reading.numbers})
 
-    outcome = train(injected, dataset, STEPS, BATCH, recipe.optim, loop, seed, folder, on_log=told)
+    outcome = train(injected, dataset, STEPS, recipe.batch, recipe.optim, loop, seed, folder, on_log=told)
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     alarms = [alarm for row in rows for alarm in row.get("alarms", [])]
     sparse = [{"step": r.step, **r.numbers} for r in readings(folder)]
