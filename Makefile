@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==$(TORCH)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[data,envs,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[data,video,envs,dev]'
 	@$(BIN)/python -c 'import pathlib, torch; \
 		files = pathlib.Path(torch.__path__[0]).rglob("*"); \
 		size = sum(f.stat().st_size for f in files if f.is_file()) / 1e9; \

@@ -42,7 +42,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 FORBIDDEN = {"torchvision", "torchaudio", "torchcodec", "timm", "lightning", "pytorch_lightning", "hydra", "omegaconf",
              "librosa", "decord", "pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}  # fmt: skip
-OPTIONAL = {"pyarrow", "mujoco", "dm_control", "pygame", "tensorboard", "torch.utils.tensorboard"}
+OPTIONAL = {"pyarrow", "h5py", "zarr", "av", "mujoco", "dm_control", "pygame", "tensorboard", "torch.utils.tensorboard"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_LOOP = 400, 60, 200
 

@@ -17,7 +17,7 @@ from .errors import ConfigError, suggest
 
 PACKAGE = Path(__file__).parent
 VERBS = (  # as on a first day
-    "demo", "collect", "train", "diagnose", "probe", "plan", "bench", "report", "list", "show", "doctor",
+    "demo", "collect", "convert", "train", "diagnose", "probe", "plan", "bench", "report", "list", "show", "doctor",
 )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..types import Batch
-from .dataset import checked, held_out
+from .dataset import checked
+from .split import held_episodes
 from .statistics import Statistics, image_statistics, moments, pixel_moments
 from .store import ACTION, EpisodeWriter, Index, open_columns
 
@@ -35,7 +36,8 @@ class Episodes:
     frame_skip: int = 1
     """Raw steps between two frames of a window; their actions are joined into one of that many times the width."""
     test_share: float = 0.1
-    """Share of the episodes that is held out, chosen by a hash of their numbers."""
+    """Share of the episodes that is held out, chosen by a hash of their numbers; data with a test part of their own
+    (split.json of the store) hold out that one, unless the share is 0."""
     mean: tuple[float, ...] = ()
     """Of images in [0, 1], one number or one per channel; empty: measured on the training episodes."""
     std: tuple[float, ...] = ()
@@ -55,7 +57,7 @@ class Episodes:
         if bool(self.mean) != bool(self.std):
             raise ConfigError(f"mean is {self.mean}, std {self.std}: give both or neither")
         index, columns = open_columns(Path(self.path))
-        test = held_out([str(number) for number in range(len(index.lengths))], self.test_share)
+        test = held_episodes(Path(self.path), len(index.lengths), self.test_share)
         if split == "test" and not test.any():
             raise DataError(
                 f"no episode of {self.path} is held out: it has {len(test)}, test_share is {self.test_share}"
