@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..data.episodes import Episodes
 from ..envs.two_rooms import TwoRooms
-from ..methods.control import lewm
+from ..methods.control import lewm, pldm
 from ..nn.encoder import ConvNet, ViT
 from ..planning.cem import CEM
 from ..planning.settings import Planning
@@ -69,3 +69,20 @@ def lewm_two_rooms_random() -> Run:
         data=replace(base.data, path="data/two_rooms_random"),
         steps=4000,
     )
+
+
+def pldm_two_rooms() -> Run:
+    """PLDM on Two Rooms from pixels, fixed wall, small: the released terms and weights, beside `lewm_two_rooms`.
+
+    Data, encoder, width, planner and schedule are those of `lewm_two_rooms`; released are an Impala encoder, width 512,
+    windows of 16 raw steps and Adam. Not measured yet.
+    """
+    base = lewm_two_rooms()
+    method = pldm.Config(base.method.encoder, width=base.method.width, action=base.method.action, hidden=256)
+    return replace(base, method=method)
+
+
+def pldm_two_rooms_eb_jepa() -> Run:
+    """PLDM on Two Rooms with EB-JEPA's weights, variances and covariances of all latents at once; not measured yet."""
+    base = pldm_two_rooms()
+    return replace(base, method=replace(base.method, weights=pldm.EB_JEPA, samples="all", rollout=8))
