@@ -6,14 +6,19 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError
 from .cem import CEM
+from .gradient import Gradient
+from .icem import ICEM
+from .mppi import MPPI
+from .shooting import PredictiveSampling, RandomShooting
 
 
+# A file names no classes, so a planner is known by its fields; the one whose fields all others have comes first.
 @dataclass(frozen=True)
 class Planning:
     """Receding-horizon planning to goals that are given as images."""
 
-    planner: CEM = CEM()
-    """the planner and its sizes"""
+    planner: RandomShooting | CEM | ICEM | MPPI | Gradient | PredictiveSampling = CEM()
+    """the planner and its sizes; which one is the recipe's choice, its fields are flags"""
     earlier_weight: float = 0.02
     """weight of the latents before the last one in the energy; 0 is the last alone, 1 the sum over steps"""
     execute: int = 2
