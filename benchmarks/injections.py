@@ -21,6 +21,7 @@ from armillary.types import Batch, Forecast, Terms, Tokens
 Penalty = Callable[[Float[Tensor, "B N D"]], Float[Tensor, ""]]
 STRAIGHT, KEPT, HEAPS = 3, 16, 5  # directions that dimensional and late collapse leave; points that clusters leave
 BEYOND = 0.02  # a step by which a teacher that runs away moves away from its source, as a share of their distance
+ROWS = 32  # of a batch on which the penalty is computed
 GENTLE = 0.05  # weight of the late collapse beside the others
 
 
@@ -91,7 +92,8 @@ class Injected(Method):
             return terms
         if random.step <= self.onset:
             return terms | {"injected": torch.zeros_like(next(iter(terms.values())))}
-        return terms | {"injected": PENALTIES[self.kind](online(self.method, batch).float())}
+        few = {name: value[:ROWS] for name, value in batch.items()}
+        return terms | {"injected": PENALTIES[self.kind](online(self.method, few).float())}
 
     def after_step(self, progress: float) -> None:
         """As the method; a teacher that runs away then takes a step away from what it follows."""

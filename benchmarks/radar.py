@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,7 @@ def one(method: str, kind: str, seed: int, images: str, episodes: str, folder: P
     dataset = open_data(replace(recipe.data, path=episodes if method == "lewm" else images))
     injected = Injected(build(recipe.method, seed), "" if kind == "healthy" else kind, ONSET)
     examiner, dense = Examiner(dataset, 32, 32, seed), []
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted call left
 
     def told(row: Row) -> None:
         reading = examiner.reading(injected, "fp32", int(str(row["step"])))

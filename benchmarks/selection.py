@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -82,6 +83,7 @@ def one(name: str, place: int, group: str, images: str, folder: Path) -> Row:
     recipe = changed(name, changes, images)
     seen, unseen = open_data(recipe.data), open_data(recipe.data, "test")
     method = build(recipe.method, recipe.seed)
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted call left
     outcome = train(method, seen, STEPS, recipe.batch, recipe.optim, recipe.loop, recipe.seed, folder)
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     points = []
