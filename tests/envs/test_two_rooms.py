@@ -5,7 +5,7 @@ import torch
 
 from armillary.contracts import Environment, check_dynamics, check_env
 from armillary.envs.tasks import World
-from armillary.envs.two_rooms import TwoRooms, TwoRoomsDynamics
+from armillary.envs.two_rooms import CLOSE, DOT, WITHIN, TwoRooms, TwoRoomsDynamics, published
 from armillary.errors import ConfigError, ShapeError
 from armillary.randomness import Random, numbered
 
@@ -107,6 +107,46 @@ def test_walls_are_drawn_where_they_stop_the_dot(rules: TwoRooms) -> None:
     for i in range(4):
         free = rules.free(grid.flatten(0, 1), wall[i].expand(64 * 64, 2)).view(64, 64)
         assert (free == ~bright[i]).float().mean() > 0.985  # all but pixels that a wall covers in part
+
+
+@BOTH
+def test_images_are_those_of_a_dot_blended_into_every_pixel(rules: TwoRooms) -> None:
+    wall = rules.walls(numbered(100))
+    position = rules.place(numbered(100), "x", torch.arange(100) % 2 == 0, wall)
+    middle = torch.arange(64) + 0.5
+    far = (middle - position[:, :1]).square()[:, None] + (middle - position[:, 1:]).square()[:, :, None]
+    share = (-far / (2 * rules.dot**2)).exp()[:, None]
+    whole = rules.scene(wall) * (1 - share) + torch.tensor(DOT)[:, None, None] * share
+    gap = (whole + 0.5).floor() - rules.render(position, wall)
+    assert gap.abs().max() <= 1 and (gap != 0).float().mean() < 1e-3, "but for rounding"
+
+
+def test_layers_show_the_dot_and_the_walls_apart() -> None:
+    rules = TwoRooms(layers=True, random_wall=True)
+    world = rules.open(50)
+    check_env(world)
+    seen = world.reset(0)
+    dot, stone = seen["image"].float().unbind(1)
+    middle = torch.arange(64) + 0.5
+    x, y = ((dot.sum(axis) @ middle) / dot.sum((1, 2)) for axis in (1, 2))
+    assert torch.allclose(torch.stack([x, y], 1), seen["state"], atol=0.05)
+    assert bool((dot.amax((1, 2)) > 230).all()) and bool((stone[:, 0] == 255).all())
+    again = world.reset_to(rules.place(numbered(50, 3), "x", torch.arange(50) % 2 == 0, seen["wall"]))["image"]
+    assert torch.equal(again[:, 1], seen["image"][:, 1]), "walls do not change where the dot is"
+
+
+def test_the_published_world_has_both_success_radii_and_draws_walls_as_published() -> None:
+    rules, strict = published(), published(tolerance=CLOSE)
+    assert rules.open(2).reset(0)["image"].shape == (2, 2, 65, 65)
+    wall = rules.walls(numbered(4000))
+    assert 20.5 <= wall[:, 0].min() < 21 and 44 < wall[:, 0].max() <= 44.5
+    assert 9.5 <= wall[:, 1].min() < 10.5 and 54.5 < wall[:, 1].max() <= 55.5
+    assert published(random_wall=False).walls(numbered(2)).tolist() == [[32.5, 10.5]] * 2
+    goal = torch.full((4, 2), 15.0)
+    state = goal + torch.tensor([[4.4, 0.0], [4.6, 0.0], [0.99, 0.99], [1.01, 1.01]])
+    assert WITHIN == 4.5 and rules.reached(state, goal).tolist() == [True, False, True, True]
+    squared = (state - goal).square().mean(1)  # PLDM: below 1
+    assert strict.reached(state, goal).tolist() == (squared < 1).tolist() == [False, False, True, False]
 
 
 def test_images_do_not_depend_on_how_many_are_drawn_at_once() -> None:

@@ -138,15 +138,20 @@ def policy(method: Method, statistics: Statistics, run: Run, world: World, goal:
 
 
 def ceiling(run: Run, world: World, tasks: Tasks) -> Receding | None:
-    """The same planner on the true dynamics, with the distance between states; None where a world has none to tell."""
+    """The same planner on the true dynamics, with the distance between states; None where a world has none to tell.
+
+    Where a world tells what is left of the way `toward` its goals, such as around the walls of a maze, that is the
+    distance.
+    """
     data, planning = of_world(run)
-    tell = getattr(world, "dynamics", None)
+    tell, toward = getattr(world, "dynamics", None), getattr(world, "toward", None)
     if tell is None:
         return None
-    dynamics = tell()
+    dynamics = tell() if toward is None else toward(tasks)
+    goals = tasks.goal if toward is None else torch.zeros(len(tasks), 1)  # nothing is left of the way
 
     def energy(context: Batch) -> Energy:
-        goal = tasks.goal[context["index"]]
+        goal = goals[context["index"]]
         latent = goal_energy(dynamics, dynamics.start(context), goal, planning.earlier_weight)
         return within(world, held(latent, data.frame_skip))
 

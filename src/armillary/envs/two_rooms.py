@@ -18,11 +18,13 @@ from torch import Tensor
 from ..errors import ConfigError, ShapeError
 from ..randomness import Random, numbered
 from ..types import Batch, Range
+from .paint import CHUNK, bell, cover, plain, stamp, two_colors
 from .tasks import Tasks, check_action, check_kind
+from .wandering import Habits, wander
 
 KINDS = ("same_room", "other_room")
 FLOOR, WALL, DOT = (18.0, 22.0, 33.0), (104.0, 122.0, 158.0), (255.0, 176.0, 46.0)  # colors, 0 to 255
-CHUNK = 64  # images drawn at once: more do not fit into the cache and take twice the time
+WITHIN, CLOSE = 4.5, math.sqrt(2.0)  # tolerances: DINO-WM's and EB-JEPA's; PLDM's mean squared coordinate error of 1
 
 State = tuple[Tensor, Tensor]  # positions [B, 2] and walls [B, 2]
 
@@ -39,8 +41,9 @@ class TwoRooms:
     door: float = 20.0  # y of the middle of its door
     door_width: float = 10.0
     margin: float = 6.0  # between any wall and a start or goal
-    tolerance: float = 4.5  # success: this near to the goal
+    tolerance: float = WITHIN  # success: this near to the goal
     dot: float = 1.7  # standard deviation of the drawn dot
+    layers: bool = False  # images of two channels, the dot and the walls, instead of colors
     random_wall: bool = False  # each world draws its wall from wall_range and its door anywhere along it
     wall_range: Range = (24.0, 40.0)
     turn: float = 0.06  # wandering: chance of a new heading in each step
@@ -106,33 +109,35 @@ class TwoRooms:
         highest = torch.where(inside, bottom, self.size - self.border)
         return torch.stack([x, (y + action[:, 1]).clamp(lowest, highest)], 1)
 
-    def render(self, position: Float[Tensor, "B 2"], wall: Float[Tensor, "#B 2"]) -> UInt8[Tensor, "B 3 h w"]:
+    def render(self, position: Float[Tensor, "B 2"], wall: Float[Tensor, "#B 2"]) -> UInt8[Tensor, "B C h w"]:
         """Images of worlds; one wall for all of them is drawn once."""
-        shared = self._scene(wall) if len(wall) == 1 else None
-        parts = zip(position.split(CHUNK), wall.expand(len(position), 2).split(CHUNK), strict=True)
-        return torch.cat([self._draw(p, self._scene(w) if shared is None else shared) for p, w in parts])
+        return self.paint(position, self.scene(wall))
 
-    def _draw(self, position: Float[Tensor, "B 2"], scene: Float[Tensor, "#B 3 h w"]) -> UInt8[Tensor, "B 3 h w"]:
-        middle = torch.arange(self.size, device=position.device) + 0.5
-        bell = (-(middle - position[..., None]).square() / (2 * self.dot**2)).exp()  # [B, 2, size]
-        dot = bell[:, 1, :, None] * bell[:, 0, None, :]  # [B, h, w]
-        color = scene.new_tensor(DOT)[:, None, None]
-        return torch.lerp(scene, color, dot[:, None]).add_(0.5).to(torch.uint8)
+    def paint(
+        self, position: Float[Tensor, "B 2"], scene: Float[Tensor, "#B C h w"],
+        rounded: UInt8[Tensor, "#B C h w"] | None = None,
+    ) -> UInt8[Tensor, "B C h w"]:  # fmt: skip
+        """Images of worlds whose scenes are drawn, and perhaps `rounded`, already."""
+        image = (plain(scene) if rounded is None else rounded).expand(len(position), -1, -1, -1).clone()
+        below = scene.expand(len(position), -1, -1, -1)
+        for part, at, under in zip(image.split(CHUNK), position.split(CHUNK), below.split(CHUNK), strict=True):
+            if self.layers:  # the dot has a channel of its own
+                stamp(part[:, :1], at, bell(self.dot), at.new_tensor([255.0]))
+            else:
+                stamp(part, at, bell(self.dot), at.new_tensor(DOT), under)
+        return image
 
-    def _scene(self, wall: Float[Tensor, "B 2"]) -> Float[Tensor, "B 3 h w"]:
-        """Floor and walls, each pixel by the share of it that a wall covers."""
+    def scene(self, wall: Float[Tensor, "B 2"]) -> Float[Tensor, "B C h w"]:
+        """Floor and walls, each pixel by the share of it that a wall covers; 0 to 255, not rounded."""
         inner = self._cover(wall[:, 0], self.thickness)[:, None, :]
         door = self._cover(wall[:, 1], self.door_width)[:, :, None]
         room = self._cover(wall.new_tensor([self.size / 2]), self.size - 2 * self.border)
         share = 1 - room[:, :, None] * room[:, None, :] * (1 - inner * (1 - door))  # [B, h, w]
-        floor, stone = wall.new_tensor(FLOOR)[:, None, None], wall.new_tensor(WALL)[:, None, None]
-        return torch.lerp(floor, stone, share[:, None])
+        return two_colors(share, (0.0, 0.0), (0.0, 255.0)) if self.layers else two_colors(share, FLOOR, WALL)
 
     def _cover(self, middle: Float[Tensor, " B"], width: float) -> Float[Tensor, "B size"]:
         """The share of each pixel that lies within width / 2 of `middle`."""
-        edge = torch.arange(self.size, device=middle.device)
-        low, high = middle[:, None] - width / 2, middle[:, None] + width / 2
-        return (high.minimum(edge + 1) - low.maximum(edge)).clamp(0, 1)
+        return cover(middle - width / 2, middle + width / 2, self.size)
 
     def free(self, position: Float[Tensor, "B 2"], wall: Float[Tensor, "B 2"]) -> Bool[Tensor, " B"]:
         """Whether each position is in a room or in the door, where the dot can be."""
@@ -172,33 +177,41 @@ class TwoRooms:
         It is drawn anew with chance `turn` a step, and `bump` where a wall stopped the dot; `door_share` of the new
         headings point at the door, without which it is passed once in 200 steps. Three of four go at full speed.
         """
-        chance = random.uniform("two_rooms/wander/turn", steps)
-        angle = random.uniform("two_rooms/wander/angle", steps) * (2 * math.pi)
-        aimed = random.uniform("two_rooms/wander/aimed", steps) < self.door_share
-        pace = (random.uniform("two_rooms/wander/pace", steps) * 4).clamp_max(1) * self.speed
-        swerve = random.normal("two_rooms/wander/swerve", steps) * self.drift
-        heading, speed, stopped, actions = angle[:, 0], pace[:, 0], torch.zeros_like(aimed[:, 0]), []
-        for t in range(steps):
-            fresh = chance[:, t] < torch.where(stopped, self.bump, self.turn)
-            door = torch.atan2(*(wall - position).flip(1).unbind(1))
-            drawn = torch.where(aimed[:, t], door, angle[:, t])
-            heading = torch.where(fresh, drawn, heading) + swerve[:, t]
-            speed = torch.where(fresh, pace[:, t], speed)
-            actions.append(torch.stack([heading.cos(), heading.sin()], 1) * speed[:, None])
-            following = self.move(position, actions[-1], wall)
-            stopped = (following - position).norm(dim=1) < 0.9 * speed
-            position = following
-        return torch.stack(actions, 1)
+
+        def aim(now: Tensor, t: int) -> Tensor:
+            return torch.atan2(*(wall - now).flip(1).unbind(1))
+
+        def move(now: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            following = self.move(now, action, wall)
+            return following, (following - now).norm(dim=1) < 0.9 * action.norm(dim=1)
+
+        habits = Habits(self.speed, self.turn, self.bump, self.drift, self.door_share)
+        return wander(random, "two_rooms", steps, position, habits, move, aim)
 
     def open(self, count: int) -> TwoRoomsWorld:
         """`count` worlds with these rules."""
         return TwoRoomsWorld(self, count)
 
 
+def published(random_wall: bool = True, tolerance: float = WITHIN) -> TwoRooms:
+    """Two Rooms at the sizes of EB-JEPA (2602.03604) and PLDM (2502.14819): 65 pixels, layers of the dot and the walls.
+
+    tolerance: `WITHIN`, or PLDM's stricter `CLOSE`; both count any of 200 steps in "other_room" (EB-JEPA: the last).
+    Departures: edges are smooth, the border is filled to the image's edge, walls stand anywhere in the published range
+    and not at whole pixels only, doors anywhere along them (published: 1 px less on both sides).
+    Source: facebookresearch/eb_jepa:eb_jepa/datasets/two_rooms/env.py, wall_dataset.py and data_config.yaml at 966e61e,
+    where a pixel's middle is a whole number and here it is half a pixel more.
+    """
+    return TwoRooms(
+        size=65, border=5.0, wall=32.5, door=10.5, door_width=9.0, margin=2.6, dot=1.3, layers=True,
+        random_wall=random_wall, wall_range=(20.5, 44.5), tolerance=tolerance,
+    )  # fmt: skip
+
+
 class TwoRoomsWorld:
     """`count` Two Rooms stepped together. Reward is 0 and nothing terminates: goals belong to tasks, not to the world.
 
-    Observations hold `index` [B], `image` [B, 3, h, w] uint8, `state` [B, 2] (x, y) and `wall` [B, 2] (x of the wall,
+    Observations hold `index` [B], `image` [B, C, h, w] uint8, `state` [B, 2] (x, y) and `wall` [B, 2] (x of the wall,
     y of the door), all in pixels.
     """
 
@@ -247,7 +260,9 @@ class TwoRoomsWorld:
                 f"give (x, y) in pixels inside the rooms of {self.rules}"
             )
         self.position, self.wall = position, wall
-        self.drawn = wall[:1] if bool((wall == wall[:1]).all()) else wall  # one scene for all worlds is drawn once
+        one = bool((wall == wall[:1]).all())  # one scene for all worlds is drawn once
+        self.scene = self.rules.scene(wall[:1] if one else wall)
+        self.rounded = plain(self.scene)
         return self._observe()
 
     def step(
@@ -274,7 +289,7 @@ class TwoRoomsWorld:
     def _observe(self) -> Batch:
         return {
             "index": torch.arange(self.count),
-            "image": self.rules.render(self.position, self.drawn),
+            "image": self.rules.paint(self.position, self.scene, self.rounded),
             "state": self.position,
             "wall": self.wall,
         }
