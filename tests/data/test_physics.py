@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from armillary.data.dataset import open_data
 from armillary.data.physics import BALLS, GROUND, KINDS, Physics
-from armillary.errors import ConfigError
+from armillary.errors import ConfigError, DataError
 from armillary.randomness import Random, numbered
 
 EACH = pytest.mark.parametrize("kind", KINDS)
@@ -94,7 +95,7 @@ def test_what_each_kind_breaks_is_that_law() -> None:
 
 @pytest.mark.parametrize("open_share", [0.0, 1.0])
 def test_changes_of_color_show_where_they_are_said_to_happen(open_share: float) -> None:
-    config = Physics(kinds=("color",), size=64, open=open_share)
+    config = Physics(kinds=("color",), size=64, in_sight=open_share)
     possible, impossible = config.pairs(numbered(40))
     event = impossible["violation"]
     pixel = torch.tensor(BALLS, dtype=torch.float32)
@@ -144,6 +145,20 @@ def test_wrong_settings_are_told_in_words() -> None:
     with pytest.raises(ConfigError, match="give some of"):
         Physics(kinds=())
     for settings in ({"size": 8}, {"frames": 4}, {"radius": (0.05, 0.3)}, {"speed": (0.1, 0.2)}, {"hidden": (0.0, 1.0)},
-                     {"open": 2.0}, {"radius": (0.08, 0.06)}):  # fmt: skip
+                     {"in_sight": 2.0}, {"radius": (0.08, 0.06)}):  # fmt: skip
         with pytest.raises(ConfigError):
             Physics(**settings)
+
+
+def test_clips_are_a_data_set_of_other_clips_in_each_split() -> None:
+    config = Physics(size=32, key="image", action=2, count=100)
+    train, test = open_data(config), open_data(config, "test")
+    assert (len(train), len(test)) == (100, 10)
+    raw = train.batch(torch.tensor([3, 7]))
+    assert torch.equal(raw["image"][1], train.batch(torch.tensor([7]))["image"][0])
+    assert not torch.equal(raw["image"][0], test.batch(torch.tensor([3]))["image"][0])
+    ready = train.prepare(raw)
+    assert ready["action"].shape == (2, 15, 2) and not bool(ready["action"].any())
+    assert abs(float(ready["image"].mean())) < 0.5 and 0.5 < float(ready["image"].std()) < 1.5
+    with pytest.raises(DataError, match="rows"):
+        train.batch(torch.tensor([100]))

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..errors import ConfigError, ascending, require, suggest
 from ..randomness import Random
 from ..types import Batch, Range
+from .dataset import SPLITS, checked
 
 KINDS = ("permanence", "continuity", "solidity", "gravity", "color")
 PERMANENCE, CONTINUITY, SOLIDITY, GRAVITY, COLOR = range(5)
@@ -32,6 +33,7 @@ GROUND = 0.88  # y of the ground
 BOUNCE = 0.75  # speed that is left after a bounce
 THICKNESS = 0.05  # of a wall
 CHUNK = 8  # clips drawn at once
+MEAN, STD = 0.79, 0.17  # of pixels in [0, 1], by which frames are normalized
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,14 @@ class Physics:
     """way of a rolling ball in a clip"""
     hidden: Range = (1.0, 2.0)
     """frames before and after the event for which a screen hides the whole ball"""
-    open: float = 0.5
+    in_sight: float = 0.5
     """share of jumps and changes of color that are seen as they happen, not behind the screen"""
     key: Literal["video", "image"] = "video"
     """name of the frames in a batch; methods for episodes read `image`"""
+    action: int = 0
+    """numbers of an action between frames, all 0, for methods that expect one; 0 gives none"""
+    count: int = 20_000
+    """clips of the train split; the test split has a tenth as many"""
 
     def __post_init__(self) -> None:
         wrong = [kind for kind in self.kinds if kind not in KINDS]
@@ -63,11 +69,17 @@ class Physics:
             )
         require(32, math.inf, size=self.size)
         require(12, math.inf, frames=self.frames)
-        require(0, 1, open=self.open)
+        require(0, math.inf, action=self.action)
+        require(10, 1 << 31, count=self.count)
+        require(0, 1, in_sight=self.in_sight)
         require(0.03, 0.08, radius=self.radius)
         require(0.25, 0.4, speed=self.speed)
         require(1, 2, hidden=self.hidden)
         ascending(radius=self.radius, speed=self.speed, hidden=self.hidden)
+
+    def open(self, split: str) -> Clips:
+        """Possible clips, made as they are read; those of the test split are other ones."""
+        return Clips(self, SPLITS.index(split))
 
     def clips(self, random: Random) -> Batch:
         """Possible clips: frames [B, T, 3, size, size] uint8, `state` [B, T, 2] (x, y of the ball in pixels).
@@ -95,7 +107,35 @@ class Physics:
         frames = [_drawn(_rows(scene, i), _rows(motion, i), self.size) for i in parts]
         x = torch.where(scene.mirrored[:, None], 1 - motion.x, motion.x)
         state = torch.stack([x, motion.y], 2) * self.size
-        return {"index": random.sample, self.key: torch.cat(frames), "state": state, "kind": scene.kind}
+        batch: Batch = {"index": random.sample, self.key: torch.cat(frames), "state": state, "kind": scene.kind}
+        if self.action:
+            batch["action"] = torch.zeros(len(state), self.frames - 1, self.action)
+        return batch
+
+
+class Clips:
+    """Possible clips as a data set: row i is a function of (split, i) alone."""
+
+    def __init__(self, config: Physics, seed: int):
+        self.config, self._seed = config, seed
+        self._count = config.count if seed == 0 else config.count // 10
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batch(self, index: Int64[Tensor, " B"]) -> Batch:
+        """The clips at `index`: frames [B, T, 3, size, size] uint8, state, kind, and `action` where one is asked for.
+
+        Raises:
+            DataError: a number is outside the data set.
+        """
+        checked(index, len(self))
+        return self.config.clips(Random(self._seed, 0, index))
+
+    def prepare(self, batch: Batch) -> Batch:
+        """The batch with frames as float32, normalized by `MEAN` and `STD`."""
+        frames = batch[self.config.key].float() / 255
+        return {**batch, self.config.key: (frames - MEAN) / STD}
 
 
 @dataclass(frozen=True)
@@ -147,7 +187,7 @@ def _scene(config: Physics, random: Random) -> _Scene:
     low = radius + torch.maximum(reach, back)
     x = low + (1 - radius - reach - (steps - event) * speed - low) * u[:, 4]
     forward = u[:, 5] < 0.5
-    seen = (u[:, 6] < config.open) & ((kind == CONTINUITY) | (kind == COLOR))
+    seen = (u[:, 6] < config.in_sight) & ((kind == CONTINUITY) | (kind == COLOR))
     ahead = x + half + radius + 0.03 + torch.where(forward, reach, 0)  # beyond the event, and where a jump ends
     color = random.integers("physics/color", len(BALLS), 1)[:, 0]
     other = color + 1 + random.integers("physics/other", len(BALLS) - 1, 1)[:, 0]

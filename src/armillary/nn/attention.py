@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..functional.rotary import Rotation, rotated
 
 
 class Attention(nn.Module):
@@ -23,12 +24,25 @@ class Attention(nn.Module):
         self.heads, self.causal = heads, causal
         self.qkv, self.proj = nn.Linear(width, 3 * inner, bias=bias), nn.Linear(inner, width)
 
-    def forward(self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B N D"]:
-        """Tokens that are not `valid` are not attended to."""
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        valid: Bool[Tensor, "B N"] | None = None,
+        mask: Bool[Tensor, "N N"] | None = None,
+        turn: Rotation | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Tokens that are not `valid` are not attended to, nor those where the row of `mask` is False.
+
+        turn: rotary positions, by which queries and keys of every head are turned.
+        """
         parts = self.qkv(x).chunk(3, -1)  # one copy in the backward pass, where one view of all three would be two
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)  # [B, heads, N, D / heads]
-        mask = None if valid is None else valid[:, None, None]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=self.causal)
+        if turn is not None:
+            q, k = rotated(q, turn), rotated(k, turn)
+        seen = None if valid is None else valid[:, None, None]
+        if mask is not None:
+            seen = mask if seen is None else seen & mask
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
@@ -52,9 +66,15 @@ class Block(nn.Module):
         self.norm1, self.attn = nn.LayerNorm(width, eps=eps), Attention(width, heads)
         self.norm2, self.mlp = nn.LayerNorm(width, eps=eps), MLP(width, int(width * ratio))
 
-    def forward(self, x: Float[Tensor, "B N D"], valid: Bool[Tensor, "B N"] | None = None) -> Float[Tensor, "B N D"]:
-        """One block."""
-        x = x + self.attn(self.norm1(x), valid)
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        valid: Bool[Tensor, "B N"] | None = None,
+        mask: Bool[Tensor, "N N"] | None = None,
+        turn: Rotation | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """One block; valid, mask, turn: as of `Attention`."""
+        x = x + self.attn(self.norm1(x), valid, mask, turn)
         return x + self.mlp(self.norm2(x))
 
 

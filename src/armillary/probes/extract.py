@@ -107,10 +107,11 @@ def extract(
         target: key of the batch that is to be read: "label", "mask", or "state" for physical quantities.
         count: a random part of so many rows, the same at every call; default all.
         pool: mean over the tokens of a datum; otherwise x is [n, N, D] with `pos`. Where the target has a time axis
-            [B, T, S], the tokens must be its T frames, and each frame becomes a row of its own.
+            [B, T, S], the tokens must be those of its T frames in turn, and each frame becomes a row of its own, its
+            tokens side by side.
     Raises:
         DataError: there are no rows, they have no such target, or `count` is not positive.
-        ShapeError: a target per frame, and another number of tokens.
+        ShapeError: a target per frame, and tokens that cannot be shared out among the frames.
     """
     rows = selected(len(dataset), count)
     parts: list[Features] = []
@@ -147,12 +148,11 @@ def _features(tokens: Tokens, y: Tensor, index: Tensor, group: Tensor, pool: boo
         if tokens.valid is not None and not bool(tokens.valid.all()):
             raise ShapeError("rows have unequal numbers of tokens, which cannot be kept side by side: pool them")
         return Features(tokens.x.float().cpu(), y, index, group, tokens.pos.float().cpu())
-    if tokens.x.shape[1] != y.shape[1]:
-        raise ShapeError(
-            f"the target has {y.shape[1]} frames, the encoder gave {tokens.x.shape[1]} tokens: give one each"
-        )
-    frames = y.shape[1]
-    x, y = tokens.x.float().cpu().flatten(0, 1), y.flatten(0, 1)
+    frames, count = y.shape[1], tokens.x.shape[1]
+    if not frames or not count or count % frames:
+        raise ShapeError(f"the target has {frames} frames, the encoder gave {count} tokens: give as many for each")
+    x = tokens.x.float().cpu().unflatten(1, (frames, -1)).flatten(2).flatten(0, 1)  # a frame's tokens side by side
+    y = y.flatten(0, 1)
     return Features(x, y, index.repeat_interleave(frames), group.repeat_interleave(frames))
 
 
