@@ -22,7 +22,7 @@ Penalty = Callable[[Float[Tensor, "B N D"]], Float[Tensor, ""]]
 STRAIGHT, KEPT, HEAPS = 3, 16, 5  # directions that dimensional and late collapse leave; points that clusters leave
 BEYOND = 0.02  # a step by which a teacher that runs away moves away from its source, as a share of their distance
 ROWS = 32  # of a batch on which the penalty is computed
-GENTLE = 0.05  # weight of the late collapse beside the others
+WEIGHTS = {"late": 0.05, "cluster": 3.0}  # of the penalties beside the others, whose weight is 1
 
 
 def full(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
@@ -41,9 +41,9 @@ def late(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
 
 
 def cluster(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
-    """Variance of inputs within the heaps that a fixed random map sorts them into."""
+    """Variance of inputs within the heaps that the strongest directions sort them into."""
     mean = x.mean(1)
-    heap = ((mean - mean.mean(0)).detach() @ _directions(x.shape[-1], HEAPS, x)).argmax(1)
+    heap = torch.linalg.svd((mean - mean.mean(0)).detach(), full_matrices=False)[0][:, :HEAPS].argmax(1)
     member = torch.nn.functional.one_hot(heap, HEAPS).to(x.dtype)
     center = member.T @ mean / member.sum(0)[:, None].clamp_min(1)
     return (mean - center[heap]).square().mean() / _variance(mean)
@@ -76,7 +76,7 @@ class Injected(Method):
     def __init__(self, method: Method, kind: str, onset: int, weight: float = 1.0):
         super().__init__()
         self.method, self.kind, self.onset = method, kind, onset
-        self.weight = weight * (GENTLE if kind == "late" else 1.0)
+        self.weight = weight * WEIGHTS.get(kind, 1.0)
         self.step = 0
 
     @property

@@ -33,7 +33,7 @@ from armillary.training.loop import train
 STEPS, ONSET, DENSE, LATEST = 375, 150, 15, 200  # LATEST: steps from the onset within which the alarm must come
 WIDER = 1.25
 QUANTITY = {  # what an injection moves, and whether it falls
-    "full": ("spread", True), "dimensional": ("effective_rank", True), "cluster": ("crowding", True),
+    "full": ("spread", True), "dimensional": ("effective_rank", True), "cluster": ("clumping", True),
     "token_uniform": ("within", True), "temporal": ("over_time", True), "position": ("predicted_place", False),
     "norm": ("norm", False), "teacher": ("teacher_gap", False), "late": ("effective_rank", True),
 }  # fmt: skip

@@ -93,14 +93,14 @@ def test_the_position_in_a_world_is_read_with_the_statistics_of_the_run(tmp_path
     dataset = open_data(data)
     train(build(config), dataset, run.steps, run.batch, folder=folder)
     dataset.statistics.save(folder / "statistics.json")
-    position = probed(run, folder)["position"]
+    position = probed(run, folder)[1]["position"]
     assert position["interval"][0] <= position["r2"] <= position["interval"][1]
     assert position.keys() >= {"untrained_r2", "untrained_interval", "raw_r2", "raw_interval", "rmse", "train", "test"}
     assert len(position["rmse"]) == 2 and position["train"] == 60
 
     moved = replace(dataset.statistics, mean={**dataset.statistics.mean, "image": (0.9, 0.9, 0.9)})
     moved.save(folder / "statistics.json")
-    assert probed(run, folder)["position"]["r2"] != position["r2"]
+    assert probed(run, folder)[1]["position"]["r2"] != position["r2"]
 
 
 PATCHES = ijepa.Config(
@@ -130,7 +130,7 @@ def street(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_every_kind_of_probe_stands_beside_its_floors(street: Run, tmp_path: Path):
-    found = probed(street, tmp_path / "run")
+    found = probed(street, tmp_path / "run")[1]
     labels = {"linear", "attentive", "low_shot_50_percent", "low_shot_3_per_class", "retrieval", "clinical"}
     assert found["label"].keys() == labels | {"chance", "train", "test"}
     parts = [*(found["label"][name] for name in labels), found["mask"]["segmentation"]]
@@ -153,7 +153,7 @@ def test_every_kind_of_probe_stands_beside_its_floors(street: Run, tmp_path: Pat
 def test_pooled_features_are_those_of_the_tokens(street: Run, tmp_path: Path):
     alone = replace(street, probe=replace(street.probe, kinds=("linear",)))
     both = replace(street, probe=replace(street.probe, kinds=("linear", "attentive")))
-    one, other = (probed(run, tmp_path / "run")["label"]["linear"] for run in (alone, both))
+    one, other = (probed(run, tmp_path / "run")[1]["label"]["linear"] for run in (alone, both))
     assert one["score"] == other["score"] and one["raw"] == other["raw"]
 
 

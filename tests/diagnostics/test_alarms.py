@@ -30,7 +30,7 @@ def tokens(x, coordinates=2):
 def healthy(step, **changes):
     """A reading of a run that goes well."""
     numbers = {"rows": 64.0, "dimensions": 96.0, "directions": 60.0, "effective_rank": 30.0, "std": 1.0, "norm": 1.5}
-    numbers |= {"spread": 0.66, "crowding": 0.4, "within": 0.6, "over_time": 0.2, "r2": 0.6, "target_spread": 0.9}
+    numbers |= {"spread": 0.66, "clumping": 0.9, "within": 0.6, "over_time": 0.2, "r2": 0.6, "target_spread": 0.9}
     numbers |= {"predicted_place": 0.5, "place_gain": 0.4, "teacher_gap": 0.02}
     return Reading(numbers | changes, step=step)
 
@@ -44,7 +44,7 @@ def run(*changes):
 FAILURES = {
     "full": {"spread": 0.03},
     "dimensional": {"effective_rank": 6.0},
-    "cluster": {"crowding": 0.008},
+    "cluster": {"clumping": 0.04},
     "token_uniform": {"within": 0.01},
     "temporal": {"over_time": 0.03},
     "position": {"predicted_place": 0.99, "place_gain": 0.0},

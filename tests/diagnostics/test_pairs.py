@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from armillary.diagnostics.pairs import alignment, crowding, subsample, uniformity
+from armillary.diagnostics.pairs import alignment, clumping, crowding, subsample, uniformity
 from armillary.errors import ShapeError
 
 from .matrices import awkward
@@ -59,10 +59,35 @@ def test_crowding_tells_heaps_from_a_continuum():
     assert torch.isnan(crowding(torch.ones(10, 3)))
 
 
+@pytest.mark.parametrize("rows", [32, 300])
+def test_clumping_tells_heaps_from_few_dimensions(rows):
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.randn(rows, 32, generator=draw)
+    heaps = torch.randn(6, 32, generator=draw)[torch.arange(rows) % 6] + 1e-3 * noise
+    plane = torch.randn(rows, 2, generator=draw) @ torch.randn(2, 32, generator=draw)
+    assert (
+        clumping(heaps)
+        < 0.01
+        < 0.7
+        < min(clumping(plane), clumping(noise))
+        <= max(clumping(plane), clumping(noise))
+        < 1.4
+    )
+    assert torch.isnan(clumping(torch.ones(rows, 3)))
+
+
+def test_clumping_compares_with_a_cloud_of_the_same_covariance():
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(1)).double() * torch.tensor([1.0, 2.0, 4.0, 8.0])
+    clouds = torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T))
+    torch.manual_seed(0)
+    wanted = torch.stack([crowding(clouds.sample((200,))) for _ in range(30)]).mean()
+    assert float(clumping(x)) == pytest.approx(float(crowding(x) / wanted), rel=0.1)
+
+
 def test_rotation_and_scale_change_no_measure_of_pairs():
     x = awkward()["normal"]
     turned = 11 * x @ torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))[0]
-    for measure in (uniformity, crowding):
+    for measure in (uniformity, crowding, clumping):
         assert float(measure(turned)) == pytest.approx(float(measure(x)))
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from armillary.diagnostics.pairs import crowding, subsample, uniformity
+from armillary.diagnostics.pairs import clumping, subsample, uniformity
 from armillary.diagnostics.rank import effective_rank, rankme, spectrum
 from armillary.diagnostics.reading import MEANING, Reading, read, stream
 from armillary.errors import ShapeError
@@ -28,7 +28,7 @@ def test_numbers_are_those_of_the_measures():
     found = read(x)
     assert found.get("effective_rank") == pytest.approx(float(effective_rank(spectrum(x).sqrt())))
     assert found.get("rankme") == pytest.approx(float(rankme(x)), rel=1e-6)
-    assert found.get("crowding") == pytest.approx(float(crowding(x)))
+    assert found.get("clumping") == pytest.approx(float(clumping(x)))
     assert found.get("uniformity") == pytest.approx(float(uniformity(x)))
     assert found.spectrum == pytest.approx(tuple(spectrum(x).tolist()))
 
@@ -77,5 +77,5 @@ def test_a_row_of_the_log_gives_the_reading_back():
 
 def test_constants_and_single_dimensions_have_numbers():
     constant = read(torch.ones(10, 4)).numbers
-    assert constant["spread"] == 0 and constant["directions"] == 0 and "crowding" not in constant
+    assert constant["spread"] == 0 and constant["directions"] == 0 and "clumping" not in constant
     assert read(noise(10, 1)).get("directions") == 1

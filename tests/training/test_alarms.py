@@ -125,9 +125,39 @@ def test_ctrl_c_at_the_step_of_an_alarm_ends_the_run(tmp_path):
     assert outcome.stopped == "SIGINT" and outcome.steps < 170
 
 
-def test_without_an_older_checkpoint_there_is_nothing_to_go_back_to(tmp_path):
+def test_without_an_older_checkpoint_there_is_nothing_to_go_back_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("armillary.training.record.score", lambda reading: None)  # so that no best one is kept
     loop = replace(LOOP, on_alarm="roll_back", save_every=1, keep=2)
     with pytest.raises(CheckpointError, match=r"no checkpoint from before step .*: save more often"):
         run(tmp_path, loop)
     with pytest.raises(ConfigError, match="needs a run folder"):
         run(None, loop)
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path, monkeypatch):
+    """Best of the healthy readings, whatever came later; it is loaded by name, also after the run was resumed."""
+    monkeypatch.setattr("armillary.training.record.score", lambda reading: -abs(reading.step - 60))
+    run(tmp_path, replace(LOOP, keep=2), steps=120)
+    assert [disk.step_of(path) for path in disk.checkpoints(tmp_path)] == [60, 110, 120]
+    assert disk.best_step(tmp_path) == 60
+    method = Growing(Config())
+    assert disk.weights(tmp_path, method, "best-by-radar") == 60
+    assert float(method.factor.detach()) == pytest.approx(1 + 0.1 * 60, rel=1e-4)
+    assert disk.weights(tmp_path, method, "110") == 110 and disk.weights(tmp_path, method) == 120
+
+
+def test_a_run_that_goes_on_remembers_its_best_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("armillary.training.record.score", lambda reading: -abs(reading.step - 60))
+    with pytest.raises(CollapseError):
+        run(tmp_path, replace(LOOP, keep=2, on_alarm="stop"))
+    assert disk.best_step(tmp_path) == 60
+    run(tmp_path, replace(LOOP, keep=2), resume=True)
+    assert 60 in [disk.step_of(path) for path in disk.checkpoints(tmp_path)] and disk.best_step(tmp_path) == 60
+
+
+def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("armillary.training.record.score", lambda reading: None)
+    run(tmp_path, steps=20)
+    for at in ("best-by-radar", "15", "latest"):
+        with pytest.raises(CheckpointError, match="choose among newest, 0, 10, 20"):
+            disk.weights(tmp_path, Growing(Config()), at)

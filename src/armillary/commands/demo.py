@@ -105,7 +105,7 @@ def measure(run: Run, folder: Path) -> None:
     """Probe, roll out and plan; write the report and say what came of it."""
     begun = time.perf_counter()
     with screen.err.status("probing for the position"):
-        parts: Json = {"probe": probe.probed(run, folder)}
+        parts: Json = {"probe": probe.probed(run, folder)[1]}
     workspace.add_to_report(folder, parts | {"seconds": {"probe": time.perf_counter() - begun}})
     plan.planned(run, folder)
     told = workspace.report(folder)

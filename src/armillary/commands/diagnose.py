@@ -1,4 +1,4 @@
-"""`armillary diagnose`: whether embeddings of anyone's model have collapsed, how, and what usually causes it."""
+"""`armillary diagnose`: whether embeddings have collapsed, how and why; which checkpoint of which run to keep."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from ..errors import ConfigError, DataError
 from ..probes.extract import Features
 from ..probes.knn import knn
 from ..recipes.run import Json
-from . import flags, screen
+from . import diagnose_runs, flags, screen
 
 ABOUT = (
     "Look for collapse in a file of embeddings (.npy, .safetensors, .parquet), one row per input, or tokens [rows, "
-    "tokens, dimensions]; two files are compared with --before and --after. Exits with 1 if a failure is seen."
+    "tokens, dimensions]; two files are compared with --before and --after. Or rank the checkpoints of run folders "
+    "without labels, and tell how sure a world model is and what surprises it. Exits with 1 if a failure is seen."
 )
 NEIGHBORS = 20  # that vote on a label
 
@@ -31,8 +32,8 @@ NEIGHBORS = 20  # that vote on a label
 class Diagnose:
     """Flags of `diagnose`."""
 
-    features: tyro.conf.Positional[Path | None] = None
-    """file of embeddings"""
+    what: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """a file of embeddings, or run folders"""
     before: Path | None = None
     """embeddings of the same inputs from an earlier checkpoint, to compare with"""
     after: Path | None = None
@@ -43,6 +44,12 @@ class Diagnose:
     """which tensor or column holds the embeddings, where a file holds several"""
     time: bool = False
     """the middle axis of [rows, tokens, dimensions] is time, not places"""
+    recipe: str = ""
+    """path/to/file.py:function, where the runs were made by a recipe of your own"""
+    episodes: int = 4000
+    """of a run's world, made anew: half of them are scored for how sure the model is; 0 leaves that out"""
+    pairs: int = 400
+    """episodes and impossible twins by which surprise is measured"""
     json: bool = False
     """print verdict, alarms and measures as JSON"""
 
@@ -50,9 +57,15 @@ class Diagnose:
 def main(arguments: list[str]) -> int:
     """Look for collapse in embeddings of any model: armillary diagnose features.npy."""
     asked = flags.parse(Diagnose, arguments, "diagnose", ABOUT)
-    path = asked.after or asked.features
-    if path is None or (asked.after and asked.features):
-        raise ConfigError("name one file of embeddings, or two: armillary diagnose --before A.npy --after B.npy")
+    if asked.what and all(path.is_dir() for path in asked.what):
+        return diagnose_runs.main(asked.what, asked.recipe, asked.episodes, asked.pairs, asked.json)
+    given = [*asked.what, *([asked.after] if asked.after else [])]
+    if len(given) != 1:
+        raise ConfigError(
+            f"{len(given)} files of embeddings were named: name one file, two with --before A.npy --after B.npy, or "
+            "run folders alone"
+        )
+    path = given[0]
     file = open_features(path, asked.name)
     earlier = read_file(open_features(asked.before, asked.name), asked.time) if asked.before else None
     now = read_file(file, asked.time, labels=_labels(asked.labels, file) if asked.labels else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..contracts import build
 from ..data.dataset import Dataset
 from ..data.episodes import Episodes
 from ..envs.two_rooms import TwoRooms
+from ..nn.frozen import Frozen
 from ..probes.extract import Encode, raw_input
 from ..probes.ridge import ridge
 from ..probes.suite import VIEWS, compared, input_of, pair, reports, tasks
@@ -30,6 +31,8 @@ class Probing:
 
     recipe: str = ""
     """path/to/file.py:function, if the run was made by a recipe of your own"""
+    at: str = "newest"
+    """checkpoint: newest, best-by-radar, or a step"""
     json: bool = False
     """print the results as JSON"""
 
@@ -43,8 +46,8 @@ def main(arguments: list[str]) -> int:
     workspace.add_to_report(folder, {})  # a folder that cannot be written shows before minutes of work, not after
     begun = time.perf_counter()
     with screen.err.status("probing the representation, the untrained encoder and the raw input"):
-        parts = probed(run, folder)
-    of = {"step": workspace.last_step(folder), "data": run.data.path}
+        step, parts = probed(run, folder, asked.at)
+    of = {"step": step, "data": getattr(run.data, "path", type(run.data).__name__.lower())}
     workspace.add_to_report(folder, {"probe": parts, "measured": of, "seconds": {"probe": time.perf_counter() - begun}})
     path = page.write(folder)
     if asked.json:
@@ -55,11 +58,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def probed(run: Run, folder: Path) -> Json:
-    """The part `probe` of report.json, from the newest checkpoint in the folder and the run's own data."""
+def probed(run: Run, folder: Path, at: str = "newest") -> tuple[int, Json]:
+    """The step of a checkpoint in the folder, and the part `probe` of report.json, from it and the run's own data."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    method, untrained = build(run.method, run.seed).to(device), build(run.method, run.seed).to(device)
-    weights(folder, method)
+    method, untrained = build(run.method, run.seed).to(device), build(blank(run.method), run.seed).to(device)
+    step = weights(folder, method, at)
     encoders: dict[str, Encode] = {"": method.encode, "untrained": untrained.encode}
     if isinstance(run.data, Episodes):
         splits, counts = _splits(run, folder, window=1), (run.probe.states, run.probe.states)
@@ -68,7 +71,7 @@ def probed(run: Run, folder: Path) -> Json:
             for name, encode in {**encoders, "raw": raw_input(input_of(splits[0]))}.items()
         }
         name = "position" if isinstance(run.world, TwoRooms) else "state"
-        return {name: compared({name: ridge(*both) for name, both in pairs.items()}, "r2")}
+        return step, {name: compared({name: ridge(*both) for name, both in pairs.items()}, "r2")}
     asked = tasks(run.probe)
     measured = reports(run.probe, asked, encoders, _splits(run, folder), device)
     found: Json = {}
@@ -79,7 +82,13 @@ def probed(run: Run, folder: Path) -> Json:
             shared = {name: first[name] for name in ("chance", "train", "test")}
             own = {name: {k: v for k, v in part.items() if shared.get(k) != v} for name, part in parts.items()}
             found[target] = own | shared
-    return found
+    return step, found
+
+
+def blank(config: Any) -> Any:
+    """A method's configuration without the weights of an encoder that was trained before: the untrained control."""
+    network = getattr(config, "encoder", None)
+    return replace(config, encoder=replace(network, file="")) if isinstance(network, Frozen) else config
 
 
 def _splits(run: Run, folder: Path, **changes: int) -> tuple[Dataset, Dataset]:

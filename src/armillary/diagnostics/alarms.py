@@ -6,6 +6,7 @@ beside the same run's earlier readings, which are of the same inputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -16,16 +17,19 @@ from ..functional.statistics import kendall
 from .reading import Reading
 
 SPREAD = 0.05  # deviation over root mean square below which embeddings count as constant
-SHRUNK = 0.2  # of the largest deviation of the run: below it embeddings count as collapsing
 FEW, SHARE = 8, 0.05  # fewer directions than both 8 and 5 % of the dimensions are a dimensional collapse
-HEAPS = 0.01  # distance to the fifth neighbor over that of pairs; below it embeddings are a few points
+HEAPS = 0.05  # distance to neighbors over that in a normal cloud, below which embeddings are a few points
 ALIKE = 0.02  # share of the tokens' variance that is left within a datum
-FALL = 4.0  # how many times smaller than its reference a number must be that healthy runs keep
 PLACE, GAIN = 0.95, 0.05  # share of a prediction's variance that its place explains, while it gains less than that
-DRIFT = 8.0  # how many times the norm may grow or shrink from its reference
 APART = 1.0  # distance of the teacher's weights from its source's over their size
+USUAL = {  # how many times a number may change against the run's own past before it counts: from healthy runs, widened
+    "spread": 2.0, "effective_rank": 1.6, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
+    "teacher_gap": 4.0,
+}  # fmt: skip
+SHRUNK = 5.0  # how many times the spread may fall against its peak
+EVER, EARLY = 8.0, 3  # how many times it may against the first readings of a run, and how many these are
 DECLINE, READINGS = 0.15, 6  # late collapse: the rank falls by this share of its peak over at least so many readings
-EARLY = 3  # readings that a reference is taken from
+NEW = 2  # newest readings that a reference leaves out, once there are enough others
 MANY = 60  # readings of a trend at most, evenly spread
 STEADY = 0.8  # Kendall's tau of a fall that goes on reading after reading
 
@@ -53,20 +57,19 @@ class Kind:
 
 
 def full(history: History) -> Level:
-    """All inputs get nearly one embedding: at once, or by shrinking against the run's own peak."""
+    """All inputs get nearly one embedding, or differ much less than before."""
     now = history[-1]
     spread, target = now.get("spread"), now.get("target_spread")
     if spread is None:
         return NONE
-    found = [Level(_ratio(SPREAD, spread), f"embeddings of different inputs differ by {spread:.1%} of their size")]
+    said = f"embeddings of different inputs differ by {spread:.1%} of their size"
+    found = [Level(_ratio(SPREAD, spread), said), _fallen(history, "spread", said)]
+    peak = max(_values(history[:-1], "spread"), default=0.0)
+    found.append(Level(_ratio(peak / SHRUNK, spread), f"{said}, {peak:.1%} at their peak"))
     if target is not None:
         said = f"what is to be predicted differs by {target:.1%} of its size, so R² means nothing"
         found.append(Level(_ratio(SPREAD, target), said))
-    peak, std = _peak(history, "std"), now.get("std")
-    if peak and std is not None:
-        shown = f"embeddings vary by {std / peak:.1%} of their peak in this run"
-        found.append(Level(_ratio(SHRUNK * peak, std), shown))
-    return max(found, key=lambda level: level.value)
+    return _highest(*found)
 
 
 def dimensional(history: History) -> Level:
@@ -76,31 +79,36 @@ def dimensional(history: History) -> Level:
     if directions is None or not width or not rows or width < 2:
         return NONE
     limit = max(1.5, min(FEW, SHARE * min(rows - 1, width)))
-    found = [Level(limit / directions if directions else 0.0, f"{directions:.0f} of {width:.0f} directions used")]
-    peak, rank = _peak(history, "effective_rank"), now.get("effective_rank")
-    if peak and rank:
-        found.append(Level(peak / FALL / rank, f"effective rank {rank:.1f}, {rank / peak:.0%} of its peak in this run"))
-    return max(found, key=lambda level: level.value)
+    certain = Level(limit / directions if directions else 0.0, f"{directions:.0f} of {width:.0f} directions used")
+    return _highest(certain, _fallen(history, "effective_rank", f"effective rank {now.get('effective_rank') or 0:.1f}"))
 
 
 def cluster(history: History) -> Level:
     """Embeddings fall into a few heaps."""
-    now = history[-1].get("crowding")
+    now = history[-1].get("clumping")
     if now is None:
         return NONE
-    first = _first(history, "crowding")
-    limit = max(HEAPS, first / FALL / 2 if first else 0.0)
-    return Level(_ratio(limit, now), f"the fifth neighbor is {now:.2%} as far away as another input")
+    said = f"neighbors are {now:.1%} as far away as in a normal cloud"
+    return _highest(Level(_ratio(HEAPS, now), said), _fallen(history, "clumping", said))
 
 
 def token_uniform(history: History) -> Level:
     """All tokens of a datum get nearly one embedding."""
-    return _within(history, "within", "tokens of one input", ALIKE)
+    now = history[-1].get("within")
+    if now is None:
+        return NONE
+    said = f"tokens of one input hold {now:.1%} of the variance"
+    return _highest(Level(_ratio(ALIKE, now), said), _fallen(history, "within", said))
 
 
 def temporal(history: History) -> Level:
     """A trajectory has one code: slow features have won."""
-    return _within(history, "over_time", "steps of one trajectory", 0.0)
+    now, first = history[-1].get("over_time"), _first(history, "over_time")
+    if now is None:
+        return NONE
+    said = f"steps of one trajectory hold {now:.1%} of the variance"
+    ever = Level(_ratio(first / EVER, now), f"{said}, {first:.1%} at the start") if first else NONE
+    return _highest(_fallen(history, "over_time", said), ever)
 
 
 def position(history: History) -> Level:
@@ -114,17 +122,25 @@ def position(history: History) -> Level:
 
 def norm(history: History) -> Level:
     """Embeddings grow or shrink without end."""
-    now, first = history[-1].get("norm"), _first(history, "norm")
-    if not now or not first:
+    now, before, first = history[-1].get("norm"), reference(history, "norm"), _first(history, "norm")
+    if not now or not before or not first:
         return NONE
-    times = max(now / first, first / now)
-    return Level(times / DRIFT, f"embeddings are {now / first:.3g} times as large as at the start")
+    recent = Level(
+        abs(math.log(now / before)) / math.log(USUAL["norm"]), f"{now / before:.3g} times as large as before"
+    )
+    ever = Level(abs(math.log(now / first)) / math.log(EVER), f"{now / first:.3g} times as large as at the start")
+    level = _highest(recent, ever)
+    return Level(level.value, f"embeddings are {level.seen}")
 
 
 def teacher(history: History) -> Level:
     """The teacher's weights leave those of its source."""
-    gap = history[-1].get("teacher_gap")
-    return NONE if gap is None else Level(gap / APART, f"the teacher is {gap:.0%} of its source's size away from it")
+    gap, before = history[-1].get("teacher_gap"), reference(history, "teacher_gap")
+    if gap is None:
+        return NONE
+    said = f"the teacher is {gap:.0%} of its source's size away from it"
+    grown = math.log(gap / before) / math.log(USUAL["teacher_gap"]) if gap and before else 0.0
+    return Level(max(gap / APART, grown), said + (f", {before:.0%} before" if before else ""))
 
 
 def late(history: History) -> Level:
@@ -196,13 +212,34 @@ KINDS = {
 }  # fmt: skip
 
 
-def _within(history: History, name: str, of: str, least: float) -> Level:
-    """Against the run's first readings, and never less than `least`."""
-    now, first = history[-1].get(name), _first(history, name)
-    if now is None:
+def reference(history: History, name: str) -> float | None:
+    """What a number was in the run's own recent past: the median of the later half of the readings before this one.
+
+    The newest of them are left out once there are enough others, so that a fall over a few readings is seen whole.
+    None if this is the first reading.
+    """
+    past = _values(history[:-1], name)
+    past = past[:-NEW] if len(past) >= 3 * NEW else past
+    return median(past[len(past) // 2 :]) if past else None
+
+
+def _first(history: History, name: str) -> float | None:
+    """The median of the first readings before this one; None if it is the first."""
+    past = _values(history[:-1], name)
+    return median(past[:EARLY]) if past else None
+
+
+def _fallen(history: History, name: str, said: str) -> Level:
+    """How far a number fell against its reference: 1 where it did so by as many times as is usual."""
+    now, before = history[-1].get(name), reference(history, name)
+    if now is None or not before or before <= 0:
         return NONE
-    said = f"{of} hold {now:.1%} of the variance" + (f", {first:.1%} at first" if first else "")
-    return Level(_ratio(max(least, (first or 0.0) / FALL), now), said)
+    times = before / now if now > 0 else math.inf
+    return Level(min(100.0, math.log(times) / math.log(USUAL[name])), f"{said}, {now / before:.0%} of what it was")
+
+
+def _highest(*levels: Level) -> Level:
+    return max(levels, key=lambda level: level.value)
 
 
 def _ratio(limit: float, value: float) -> float:
@@ -212,17 +249,6 @@ def _ratio(limit: float, value: float) -> float:
 
 def _values(history: History, name: str) -> list[float]:
     return [value for reading in history if (value := reading.get(name)) is not None]
-
-
-def _peak(history: History, name: str) -> float | None:
-    """The largest value of the earlier readings; None if there is none."""
-    return max(_values(history[:-1], name), default=None)
-
-
-def _first(history: History, name: str) -> float | None:
-    """The median of the first readings before this one; None if it is the first."""
-    values = _values(history[:-1], name)
-    return median(values[:EARLY]) if values else None
 
 
 def _falling(values: Sequence[float]) -> float:

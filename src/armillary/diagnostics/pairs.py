@@ -74,3 +74,15 @@ def crowding(x: Float[Tensor, "*shape"], neighbor: int = NEIGHBOR) -> Float[Tens
     near = away.kthvalue(k + 1, dim=1).values.median()  # the row itself comes first
     typical = away[~torch.eye(n, dtype=torch.bool, device=away.device)].median()
     return torch.where(typical > 0, near / typical, float("nan"))
+
+
+def clumping(x: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """`crowding` over that of as many normal rows with the same covariance: 1 for a cloud, near 0 for heaps.
+
+    Unlike crowding it does not fall where embeddings only lose dimensions. The neighbor is the fifth, and below 80 rows
+    the n/16-th, so that heaps of a few rows are seen. NaN as `crowding`.
+    """
+    neighbor = max(1, min(NEIGHBOR, len(x) // 16))
+    centered = x.double() - x.double().mean(0)
+    mixed = numbered(len(x)).normal("diagnostics/clumping", len(x)).to(centered) / (len(x) - 1) ** 0.5
+    return crowding(x, neighbor) / crowding(mixed @ centered, neighbor)

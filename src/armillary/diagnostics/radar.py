@@ -10,19 +10,16 @@ from .reading import BROKEN, Reading
 
 CONFIRMED = 2  # readings in a row beyond the border that raise an alarm
 CERTAIN = 2.0  # level at which one reading is enough
-IMPLIED = {  # kinds that say nothing more where another one is seen
-    "full": set(KINDS) - {"full", "teacher"},
-    "cluster": {"dimensional", "late"},
-    "dimensional": {"late"},
-    "token_uniform": {"position"},
-}
+IMPLIED = {"full": set(KINDS) - {"full", "teacher"}}  # kinds that say nothing more where another one is seen
+ALONE = ("teacher",)  # kinds that are no company of others: they are of weights, not of embeddings
 
 
 @dataclass(frozen=True)
 class Alarm:
     """A failure. kind: a key of KINDS. step: when it was raised. since: the first reading in a row beyond the border.
 
-    sure: from 0 to 1, growing with how far beyond and how often; no probability. seen: what was, in words.
+    sure: from 0 to 1, growing with how far beyond and how often; no probability. seen: what was, in words. beside: the
+    other kinds beyond their borders, but less far: mostly what this one brings about.
     """
 
     kind: str
@@ -30,6 +27,7 @@ class Alarm:
     since: int
     sure: float
     seen: str
+    beside: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -43,8 +41,9 @@ class Alarm:
 
     def sentence(self) -> str:
         """All of it in one sentence."""
-        why = "; ".join(self.causes)
-        return f"{self.title} since step {self.since:,} ({self.sure:.0%} sure): {self.seen}. Usually because {why}"
+        why, also = "; ".join(self.causes), ", ".join(KINDS[kind].title for kind in self.beside)
+        seen = self.seen + (f" (with it, less: {also})" if also else "")
+        return f"{self.title} since step {self.since:,} ({self.sure:.0%} sure): {seen}. Usually because {why}"
 
     def row(self) -> dict[str, object]:
         """For a log, or another program."""
@@ -55,7 +54,8 @@ class Radar:
     """Remembers the readings of a run, of the same inputs each time, and says which failures there are now.
 
     A kind is raised by two readings in a row beyond its border, or by one that is twice beyond; it ends with the first
-    reading inside.
+    reading inside. Of several the one that is furthest beyond is raised. Readings beyond a border are no past
+    that later ones are compared with.
     history: earlier readings of the run, when it is resumed. confirm: readings in a row that raise; 1 for one look.
     """
 
@@ -63,6 +63,7 @@ class Radar:
         self.confirm = confirm
         self.history: list[Reading] = []
         self.active: dict[str, Alarm] = {}
+        self._past: list[Reading] = []
         self._levels: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for reading in history:
             self.add(reading)
@@ -72,10 +73,12 @@ class Radar:
         if self.history:
             self.history[-1] = replace(self.history[-1], spectrum=())  # the newest alone is kept whole
         self.history.append(reading)
-        found = {} if reading.broken else self._judged()
+        found = {} if reading.broken else self._judged(reading)
         raised = [alarm for kind, alarm in found.items() if kind not in self.active]
         before = {kind: alarm.step for kind, alarm in self.active.items()}
         self.active = {kind: replace(alarm, step=before.get(kind, alarm.step)) for kind, alarm in found.items()}
+        if not reading.broken and all(levels[-1] < 1 for levels in self._levels.values()):
+            self._past.append(replace(reading, spectrum=()))
         return raised
 
     @property
@@ -90,19 +93,23 @@ class Radar:
             return "; ".join(f"{alarm.title}: {alarm.seen}" for alarm in self.active.values())
         return unpredicted(now) or "healthy"
 
-    def _judged(self) -> dict[str, Alarm]:
-        """What is beyond its border now, the first of KINDS first, without what others imply."""
-        found, sound = {}, [reading for reading in self.history if not reading.broken]
+    def _judged(self, now: Reading) -> dict[str, Alarm]:
+        """What is beyond its border now: what was so before, and what is furthest beyond, without what it implies."""
+        found, levels, steps = {}, {}, [past.step for past in self.history if not past.broken]
         for kind, how in KINDS.items():
-            level = how.level(sound)
+            level = how.level([*self._past, now])
             before = self._levels[kind]
             before.append(level.value)
             count = next((i for i, value in enumerate(reversed(before)) if value < 1), len(before))
             if count >= self.confirm or level.value >= CERTAIN:
                 sure = 1 - 1 / (1 + level.value * count)
-                found[kind] = Alarm(kind, sound[-1].step, sound[-count].step, sure, level.seen)
+                found[kind], levels[kind] = Alarm(kind, now.step, steps[-count], sure, level.seen), level.value
         implied = {other for kind in found for other in IMPLIED.get(kind, ())}
-        return {kind: alarm for kind, alarm in found.items() if kind not in implied}
+        left = [kind for kind in found if kind not in implied]
+        first = max(left, key=levels.__getitem__, default="")
+        shown = [kind for kind in left if kind in (first, *self.active, *ALONE)]
+        beside = tuple(kind for kind in left if kind not in shown)
+        return {kind: replace(found[kind], beside=beside if kind == first else ()) for kind in shown}
 
 
 def unpredicted(reading: Reading) -> str:

@@ -14,7 +14,7 @@ from ..types import Forecast, Tokens
 from .forecasts import forecast_measures
 from .moments import Moments
 from .normality import normality
-from .pairs import crowding, subsample, uniformity
+from .pairs import clumping, subsample, uniformity
 from .rank import alpha_req, effective_rank, isotropy, participation_ratio, rankme_of
 from .shares import place_share, within_share
 
@@ -33,7 +33,7 @@ MEANING = {
     "min_std": "smallest standard deviation of a dimension",
     "norm": "root mean square of the embeddings' numbers",
     "spread": "std over norm: 0 for constant embeddings",
-    "crowding": "distance to the fifth neighbor over that of pairs: 0 where embeddings fall into heaps",
+    "clumping": "distance to the fifth neighbor over that in a normal cloud: 1 for a cloud, 0 for heaps",
     "uniformity": "log mean of exp(-2 d²) over pairs on the sphere, lower is more uniform",
     "normality": "SIGReg's statistic over the number of rows, 0 for a normal distribution",
     "within": "share of the tokens' variance within a datum",
@@ -160,7 +160,7 @@ def covariance_numbers(moments: Moments) -> dict[str, float]:
 
 def pair_numbers(x: Float[Tensor, "n D"]) -> dict[str, float]:
     """What pairs of a subsample tell."""
-    return _finite({"crowding": crowding(x), "uniformity": uniformity(x), "normality": normality(x)})
+    return _finite({"clumping": clumping(x), "uniformity": uniformity(x), "normality": normality(x)})
 
 
 def token_numbers(tokens: Tokens) -> dict[str, float]:

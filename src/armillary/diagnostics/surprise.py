@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, ShapeError
+from ..functional.gaussian import Gaussian
 from ..functional.statistics import bootstrap, wilson
 from .calibration import conformal_quantile
 from .risk import auroc
@@ -47,6 +48,17 @@ def surprise(error: Float[Tensor, "n T"], how: How = "mean") -> Float[Tensor, " 
         raise ConfigError(f"how is {how!r}: give 'mean' or 'max'")
     _check(error)
     return error.double().mean(1) if how == "mean" else error.double().amax(1)
+
+
+def standardized(expected: Gaussian, came: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
+    """Mean squared deviation of D numbers in units of what was expected of each: 1 where the expectation is right.
+
+    Where a model is often wrong a large error surprises less. Raises DataError as `surprise`.
+    """
+    wrong = (came.double() - expected.mean.double()).square() / expected.variance.double()
+    if not bool(wrong.isfinite().all()):
+        raise DataError("some deviations are NaN or infinite: the model diverged there")
+    return wrong.mean(-1)
 
 
 def violation_of_expectation(

@@ -33,6 +33,7 @@ Json = dict[str, object]
 
 FORMAT = 1
 TEMPORARY, DAMAGED, UNHEALTHY = ".tmp-", "damaged-", "unhealthy-"
+NEWEST, BEST = "newest", "best-by-radar"
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 
 
@@ -62,8 +63,8 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def write(run: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Save a checkpoint and delete all but the newest `keep`; returns its folder.
+def write(run: Path, checkpoint: Checkpoint, keep: int = 2, spared: int = -1) -> Path:
+    """Save a checkpoint and delete all but the newest `keep` and that of step `spared`; returns its folder.
 
     Raises:
         CheckpointError: the disk is full, or the folder cannot be written. Older checkpoints are intact.
@@ -85,7 +86,8 @@ def write(run: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
         temporary.rename(final)
         _sync_folder(folder)
         for old in checkpoints(run)[: -max(1, keep)]:
-            _discard(old)
+            if step_of(old) != spared:
+                _discard(old)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         left = [path.name for path in checkpoints(run)]
@@ -250,18 +252,47 @@ def lock(run: Path) -> Iterator[None]:
         yield
 
 
-def weights(run: Path, method: nn.Module) -> int:
-    """Fill `method` from the newest undamaged checkpoint of a run, and return its step.
+def weights(run: Path, method: nn.Module, at: str = NEWEST) -> int:
+    """Fill `method` from a checkpoint of a run, and return its step.
 
+    at: "newest" that is undamaged, "best-by-radar" (the step that the newest one names as the best), or a step.
     Raises:
-        CheckpointError: there is none, or it belongs to another method or configuration.
+        CheckpointError: there is none, it is damaged, or it belongs to another method or configuration.
     """
     path, reports = newest(run)
-    for report in reports:
-        log.warning("%s; using %s instead", report, path.name)
+    if at == NEWEST:
+        for report in reports:
+            log.warning("%s; using %s instead", report, path.name)
+    else:
+        path = chosen(run, at)
     checkpoint = read(path)
-    _fill(method, checkpoint, path)
+    fill(method, checkpoint, path)
     return checkpoint.step
+
+
+def chosen(run: Path, at: str) -> Path:
+    """The checkpoint that "best-by-radar" or a step names.
+
+    Raises:
+        CheckpointError: there is none of that step, or the radar has seen no healthy one.
+    """
+    found, best = {step_of(path): path for path in checkpoints(run)}, best_step(run)
+    step = best if at == BEST else int(at) if at.isdecimal() else None
+    if step in found:
+        return found[step]  # type: ignore[index]
+    there = ", ".join([NEWEST, *([BEST] if best in found else []), *map(str, found)])
+    missing = "that the radar found healthy" if at == BEST else repr(at)
+    raise CheckpointError(f"{run} has no checkpoint {missing}: choose among {there}")
+
+
+def best_step(run: Path) -> int | None:
+    """The step that the radar found best, as the newest checkpoint tells; None if it found none.
+
+    Raises:
+        CheckpointError: there is no undamaged checkpoint.
+    """
+    step = int(json.loads((newest(run)[0] / STATE).read_bytes()).get("best_step", -1))
+    return step if step >= 0 else None
 
 
 def capture(step: int, method: nn.Module, optimizer: torch.optim.Optimizer, state: Json) -> Checkpoint:
@@ -277,7 +308,7 @@ def restore(checkpoint: Checkpoint, method: nn.Module, optimizer: torch.optim.Op
     Raises:
         CheckpointError: they have other names or shapes.
     """
-    _fill(method, checkpoint, source)
+    fill(method, checkpoint, source)
     parameters, kept = dict(method.named_parameters()), {}
     for key, value in checkpoint.optimizer.items():
         name, _, kind = key.rpartition("/")
@@ -295,7 +326,12 @@ def restore(checkpoint: Checkpoint, method: nn.Module, optimizer: torch.optim.Op
     optimizer.load_state_dict({**optimizer.state_dict(), "state": numbered})
 
 
-def _fill(method: nn.Module, checkpoint: Checkpoint, source: Path) -> None:
+def fill(method: nn.Module, checkpoint: Checkpoint, source: Path) -> None:
+    """Give a method the weights of a checkpoint; source: what messages name.
+
+    Raises:
+        CheckpointError: they are of another method or configuration.
+    """
     own = {name: tuple(value.shape) for name, value in method.state_dict().items()}
     told = {name: tuple(value.shape) for name, value in checkpoint.model.items()}
     wrong = [

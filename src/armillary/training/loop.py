@@ -244,6 +244,7 @@ def _fit(
                     on_log(row)
                 logged, since = step, time.perf_counter()
             if last or stop or step % loop.save_every == 0 or (alarmed and loop.on_alarm == "stop"):
+                done.judge(radar)
                 record.save(done)
             if alarmed and not stop and (not last or loop.on_alarm == "roll_back"):
                 raise _ended(alarmed, done, loop)

@@ -12,6 +12,8 @@ import torch
 
 from .. import __version__
 from ..contracts import Method
+from ..diagnostics.radar import Radar
+from ..diagnostics.score import score
 from ..errors import CheckpointError
 from ..parallel import rank
 from . import checkpoint as disk
@@ -26,7 +28,7 @@ class Progress:
     """How far a run is.
 
     skipped: non-finite steps; in_a_row: those since the last finite one. scale: factor of the learning rate, lowered by
-    each roll-back.
+    each roll-back. best_step: of the checkpoint that the radar scores highest, -1 for none; best_score: its score.
     """
 
     step: int = 0
@@ -35,6 +37,14 @@ class Progress:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     scale: float = 1.0
+    best_step: int = -1
+    best_score: float = 0.0
+
+    def judge(self, radar: Radar) -> None:
+        """Take this step for the best one if the last reading is healthy and scores higher than any before."""
+        value = None if radar.active or not radar.history else score(radar.history[-1])
+        if value is not None and (self.best_step < 0 or value > self.best_score):
+            self.best_step, self.best_score = self.step, value
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class Record:
             self._log.sync()
         versions = {"armillary": __version__, "torch": torch.__version__}
         state = {**asdict(done), **asdict(self.identity), "versions": versions}
-        disk.write(self.folder, disk.capture(done.step, self.method, self.optimizer, state), self.keep)
+        disk.write(self.folder, disk.capture(done.step, self.method, self.optimizer, state), self.keep, done.best_step)
 
     def _chosen(self, stack: contextlib.ExitStack, folder: Path, resume: bool) -> Path | None:
         """The checkpoint to go on from, None for a new run. Rank 0 finds it and tells the others, also if it fails."""
