@@ -15,12 +15,15 @@ from torch import Tensor
 
 from ..contracts import Dynamics, Energy
 from ..errors import ConfigError, ShapeError
+from .fast import FastDynamics
 
 State = TypeVar("State", bound=tuple[Tensor, ...])
 
 
 def rollout(dynamics: Dynamics[State], state: State, actions: Float[Tensor, "B H A"]) -> Float[Tensor, "B H *L D"]:
-    """The latent after each action, from `state` on the model's own predictions: a plain loop of `step`.
+    """The latent after each action, from `state` on the model's own predictions.
+
+    A loop of `step`, or what the dynamics offer for it: `FastDynamics`.
 
     Raises:
         ShapeError: the state and the actions have unequal numbers of rows.
@@ -29,6 +32,8 @@ def rollout(dynamics: Dynamics[State], state: State, actions: Float[Tensor, "B H
         raise ShapeError(
             f"the state has {len(state[0])} rows, the actions have {len(actions)}; give one action sequence per state"
         )
+    if isinstance(dynamics, FastDynamics):
+        return dynamics.rollouts(state, actions[:, None])[:, 0]
     latents = []
     for action in actions.unbind(1):
         state = dynamics.step(state, action)

@@ -19,6 +19,7 @@ from ...errors import ShapeError, require
 from ...functional.distance import squared
 from ...functional.regularize import sigreg, unit_directions
 from ...nn.encoder import ConvNet, Encoder, ViT, encoder
+from ...nn.folded import FoldedPredictor
 from ...nn.heads import projector
 from ...nn.predictor import CausalPredictor
 from ...randomness import Random, numbered
@@ -101,12 +102,20 @@ class LeWM(Method):
         Raises:
             ShapeError: actions have another width than the method was built for.
         """
+        self.check(action)
+        return self.project_prediction(self.predictor(z, self.embed_action(action)))
+
+    def check(self, action: Float[Tensor, "*B A"]) -> None:
+        """Refuse actions that the method was not built for.
+
+        Raises:
+            ShapeError: they have another width.
+        """
         if action.shape[-1] != self.config.action:
             raise ShapeError(
                 f"actions of a macro-step are {action.shape[-1]} numbers, the method was built for "
                 f"{self.config.action}: set method.action to the action's dimensions times data.frame_skip"
             )
-        return self.project_prediction(self.predictor(z, self.embed_action(action)))
 
     def unrolled(
         self, z: Float[Tensor, "B T D"], action: Float[Tensor, "B Ta A"]
@@ -166,6 +175,45 @@ class LeWM(Method):
     def latent(self, state: State) -> Float[Tensor, "B D"]:
         """Dynamics: the current latent."""
         return state[0][:, -1]
+
+    def folded(self, dtype: torch.dtype = torch.float32, rows: int = 320) -> Folded:
+        """These dynamics with the weights that they have now, for planning: faster, in evaluation, for good.
+
+        Args:
+            dtype: of weights and products; bfloat16 is twice as fast where the processor has it, and rounds latents by
+                about 1 % of their spread over candidates.
+            rows: candidates computed at once on a CPU, about. 150 to 300 are alike there; 75 cost a fifth more.
+        """
+        return Folded(self, FoldedPredictor(self.embed_action, self.predictor, self.project_prediction, dtype), rows)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The dynamics of a LeWM for planning, see `FoldedPredictor`; its encoder is the method's."""
+
+    method: LeWM
+    predictor: FoldedPredictor
+    rows: int
+
+    def start(self, batch: Batch) -> State:
+        """Dynamics: the state after the last frames of `batch`."""
+        return self.method.start(batch)
+
+    def step(self, state: State, action: Float[Tensor, "B A"]) -> State:
+        """Dynamics: the state after one more (macro-)action."""
+        z, past = state
+        following = self.rollouts(state, action[:, None, None])[:, 0]  # [B, 1, D]
+        z = torch.cat([z, following], 1)[:, -self.method.config.history :]
+        return z, torch.cat([past, action[:, None]], 1)[:, past.shape[1] + 2 - z.shape[1] :]
+
+    def latent(self, state: State) -> Float[Tensor, "B D"]:
+        """Dynamics: the current latent."""
+        return self.method.latent(state)
+
+    def rollouts(self, state: State, actions: Float[Tensor, "B S H A"]) -> Float[Tensor, "B S H D"]:
+        """FastDynamics: the latents after each action of S candidates from each state."""
+        self.method.check(actions)
+        return self.predictor.rollouts(*state, actions, self.rows)
 
 
 def tiny() -> tuple[LeWM, Batch]:
