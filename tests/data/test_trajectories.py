@@ -69,9 +69,7 @@ def test_without_actions_or_observations_nothing_can_be_done(tmp_path):
     import pyarrow.parquet as pq
 
     pq.write_table(pq.read_table(tmp_path / "b.parquet").drop_columns(["action"]), tmp_path / "b.parquet")
-    with pytest.raises(
-        DataError, match=r"no actions under a usual name, it holds observation \[3\], reward"
-    ):
+    with pytest.raises(DataError, match=r"no actions under a usual name, it holds observation \[3\], reward"):
         open_trajectories(tmp_path / "b.parquet")
 
 
