@@ -1,9 +1,9 @@
-"""What the commands of world models share: collecting, rollout errors, planning beside its floor and ceiling."""
+"""What the commands of world models share: collecting, rollout errors, the ceiling of planning, films."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,14 @@ from torch import Tensor
 
 from ..contracts import Dynamics, Energy, Method
 from ..data.episodes import EpisodeDataset, Episodes, EpisodeWriter
-from ..data.statistics import Statistics
 from ..data.store import open_columns
 from ..envs.tasks import Tasks, World
 from ..errors import ConfigError
-from ..functional.statistics import bootstrap, mean_interval, paired_success
-from ..planning.control import Outcome, Receding, Scripted, control
+from ..functional.statistics import bootstrap, mean_interval, paired_mean
 from ..planning.energies import goal_energy
 from ..planning.errors_by_horizon import RolloutErrors, rollout_errors
-from ..planning.rollout import held, limited, normalized
+from ..planning.policies import Receding
+from ..planning.rollout import held, limited
 from ..planning.settings import Planning
 from ..randomness import numbered
 from ..recipes.run import Json, Run
@@ -46,7 +45,11 @@ def of_world(run: Run) -> tuple[Episodes, Planning]:
 
 
 def collect(run: Run, episodes: int, steps: int, seed: int, tell: Tell = silent) -> None:
-    """Write `episodes` episodes of `steps` random actions in the run's world into the folder of its data."""
+    """Write `episodes` episodes of `steps` random actions in the run's world into the folder of its data.
+
+    What fixes a world for an episode, such as where its wall stands, is kept as the column `layout`, the same in every
+    frame: goals can then be taken from the episodes.
+    """
     data, _ = of_world(run)
     with EpisodeWriter(data.path, environment=str(run.world)) as writer:
         world: World = run.world.open(min(AT_ONCE, episodes))
@@ -57,13 +60,21 @@ def collect(run: Run, episodes: int, steps: int, seed: int, tell: Tell = silent)
             begin = seed + first  # worlds i of two calls are told apart by the seed of the call
             seen = world.reset(begin)
             actions = world.wander(numbered(count, begin), steps)
-            frames, states = [seen["image"]], [seen["state"]]
+            frames, states, layout = [seen["image"]], [seen["state"]], layout_of(seen)
             for action in actions.unbind(1):
                 seen = world.step(action)[0]
                 frames.append(seen["image"])
                 states.append(seen["state"])
-            writer.append({"image": torch.stack(frames, 1), "action": actions, "state": torch.stack(states, 1)})
+            batch = {"image": torch.stack(frames, 1), "action": actions, "state": torch.stack(states, 1)}
+            if layout is not None and layout.shape[1]:
+                batch["layout"] = layout[:, None].expand(-1, steps + 1, -1)
+            writer.append(batch)
             tell("collecting episodes", first + count, episodes)
+
+
+def layout_of(observation: Batch) -> Tensor | None:
+    """What fixes each world for an episode, [E, L]; None where the world tells nothing of the kind."""
+    return observation.get("layout", observation.get("wall"))
 
 
 def collected(path: Path) -> tuple[int, int] | None:
@@ -99,6 +110,7 @@ def rollout_part(method: Method, dataset: EpisodeDataset, horizon: int = 8, wind
         "nmse_interval": mean_interval(model / errors.variance),
         "ratio": float(errors.ratio()[at]),
         "ratio_interval": bootstrap(lambda i: model[i].mean() / copy[i].mean(), len(model)),
+        "shuffled_difference_interval": paired_mean(errors.shuffled[:, at], model),
         "windows": len(model),
         "by_horizon": errors.by_horizon(),
     }
@@ -115,28 +127,6 @@ def as_dynamics(method: Method) -> Dynamics:
     return method
 
 
-def goal_latents(method: Method, statistics: Statistics, tasks: Tasks) -> Tensor:
-    """The latents of the goals' images."""
-    with torch.no_grad():
-        image = statistics.prepare({"image": tasks.image})["image"]
-        return torch.cat([method.encode({"image": part[:, None]}).x[:, -1] for part in image.split(256)])
-
-
-def policy(method: Method, statistics: Statistics, run: Run, world: World, goal: Tensor) -> Receding:
-    """A receding-horizon policy on the learned model; it sees images and its own past actions, never the state."""
-    (data, planning), model = of_world(run), as_dynamics(method)
-    mean, std = (torch.tensor(getattr(statistics, k)["action"]) for k in ("mean", "std"))
-
-    def energy(context: Batch) -> Energy:
-        seen = statistics.prepare({k: context[k] for k in ("image", "action")})
-        with torch.no_grad():
-            state = model.start(seen)
-        latent = goal_energy(model, state, goal[context["index"]], planning.earlier_weight)
-        return within(world, normalized(held(latent, data.frame_skip), mean, std))
-
-    return Receding(planning.planner, energy, world.low, world.high, planning.execute, data.frame_skip, planning.seed)
-
-
 def ceiling(run: Run, world: World, tasks: Tasks) -> Receding | None:
     """The same planner on the true dynamics, with the distance between states; None where a world has none to tell.
 
@@ -148,12 +138,11 @@ def ceiling(run: Run, world: World, tasks: Tasks) -> Receding | None:
     if tell is None:
         return None
     dynamics = tell() if toward is None else toward(tasks)
-    goals = tasks.goal if toward is None else torch.zeros(len(tasks), 1)  # nothing is left of the way
 
     def energy(context: Batch) -> Energy:
-        goal = goals[context["index"]]
-        latent = goal_energy(dynamics, dynamics.start(context), goal, planning.earlier_weight)
-        return within(world, held(latent, data.frame_skip))
+        state = dynamics.start(context)
+        goal = tasks.goal[context["index"]] if toward is None else torch.zeros_like(dynamics.latent(state))
+        return within(world, held(goal_energy(dynamics, state, goal, planning.earlier_weight), data.frame_skip))
 
     return Receding(planning.planner, energy, world.low, world.high, planning.execute, data.frame_skip, planning.seed)
 
@@ -162,60 +151,6 @@ def within(world: World, energy: Energy) -> Energy:
     """An energy that sees actions as the world would shorten them."""
     longest = getattr(world, "longest", None)
     return energy if longest is None else limited(energy, longest)
-
-
-def plan_part(
-    method: Method, statistics: Statistics, run: Run, kind: str, tell: Tell = silent
-) -> tuple[Json, dict[str, np.ndarray]]:
-    """What report.json says of planning to tasks of one kind, and the films: the model, random actions, true dynamics.
-
-    difference: success of the model minus that of the true dynamics on the same tasks, with a paired interval.
-    """
-    data, planning = of_world(run)
-    world: World = run.world.open(planning.goals)
-    tasks = world.tasks(kind, planning.goals, planning.seed)
-    history = int(getattr(method.config, "history", 1))
-
-    def judged(who: object, label: str, film: range = range(0)) -> Outcome:
-        tell(f"{kind.replace('_', ' ')}: {label}", 0, 0)
-        return control(
-            world, world.begin(tasks), who, lambda state: world.reached(state, tasks.goal), planning.budget,  # type: ignore[arg-type]
-            data.frame_skip, history, film,
-        )  # fmt: skip
-
-    model = judged(
-        policy(method, statistics, run, world, goal_latents(method, statistics, tasks)), "planning",
-        range(min(planning.films, planning.goals)),
-    )  # fmt: skip
-    world.begin(tasks)
-    wandering = judged(Scripted(world.wander(numbered(planning.goals, planning.seed), planning.budget)), "random")
-    part: Json = {**model.row(), "random": wandering.row()["success"], "random_interval": wandering.row()["interval"]}
-    best = ceiling(run, world, tasks)
-    if best is not None:
-        true = judged(best, "true dynamics")
-        part |= {
-            "true_dynamics": true.row()["success"],
-            "true_dynamics_interval": true.row()["interval"],
-            "difference": float(model.reached.double().mean() - true.reached.double().mean()),
-            "difference_interval": paired_success(model.reached, true.reached),
-        }
-    return part, model.film(tasks.image, tasks.goal)
-
-
-def harness(run: Run) -> Json:
-    """What every planning number depends on, to be printed beside it."""
-    data, planning = of_world(run)
-    return {
-        "world": {"name": type(run.world).__name__, **asdict(run.world)},
-        "goal": "given as an image",
-        "success": f"at any of {planning.budget} steps; at_end: after the last",
-        "frame_skip": data.frame_skip,
-        "planner": {"name": type(planning.planner).__name__, **asdict(planning.planner)},
-        "execute": planning.execute,
-        "earlier_weight": planning.earlier_weight,
-        "goals": planning.goals,
-        "seed": planning.seed,
-    }
 
 
 def save_films(folder: Path, films: dict[str, dict[str, np.ndarray]]) -> None:

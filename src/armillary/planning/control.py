@@ -1,119 +1,48 @@
-"""Receding-horizon control: plan, execute, shift, replan, in many worlds at once, and what came of it.
+"""Receding-horizon control in many worlds at once, and what came of it.
 
 Nothing stops early: an episode that has reached its goal goes on to be planned for, so that success at any step and
-success at the end come from the same run. The environment is known by its contract only.
+success at the end come from the same run. The environment is known by its contract only, and one that throws or returns
+a state that is not finite has failed: it stays as it was last seen, and the others go on. What a policy sees as history
+is what was executed, never what was planned.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from ..contracts import Energy, Environment, Plan, Planner
+from ..contracts import Environment
 from ..errors import ConfigError, ShapeError
 from ..functional.statistics import wilson
-from ..randomness import Random
 from ..types import Batch
+from .policies import Policy, Receding, Scripted
 
+__all__ = ["Outcome", "Policy", "Receding", "Scripted", "control"]
 Reached = Callable[[Float[Tensor, "E S"]], Bool[Tensor, " E"]]
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """What to do next, given what was seen. Its memory is explicit: None at first, then what it returned last."""
-
-    def __call__(self, context: Batch, step: int, memory: Plan | None) -> tuple[Float[Tensor, "E n A"], Plan | None]:
-        """Raw actions for the next n steps and the new memory; `step` raw steps were taken before."""
-        ...
-
-
-@dataclass(frozen=True)
-class Receding:
-    """A policy that plans from each context, executes the first macro-steps of the plan and starts the next one there.
-
-    energy:      maps a context to the energy of plans in the environment's units; a context holds `image`
-                 [E, T, C, h, w] uint8 with one frame per macro-step, `action` [E, T - 1, frame_skip * A] raw actions
-                 between them, `state` [E, S] where the world tells it, and `index` [E], the number of the episode.
-    low, high:   [A] bounds of a raw action.
-    execute:     macro-steps that are executed before planning again.
-    frame_skip:  raw steps for which each action of the plan is held.
-    chunk:       problems planned at once; more does not change a plan, only memory and speed.
-    """
-
-    planner: Planner
-    energy: Callable[[Batch], Energy]
-    low: Float[Tensor, " A"]
-    high: Float[Tensor, " A"]
-    execute: int = 2
-    frame_skip: int = 1
-    seed: int = 0
-    chunk: int = 16
-
-    def __post_init__(self) -> None:
-        if min(self.execute, self.frame_skip, self.chunk) < 1:
-            raise ConfigError(
-                f"execute {self.execute}, frame_skip {self.frame_skip}, chunk {self.chunk}; each must be 1 or more"
-            )
-
-    def __call__(self, context: Batch, step: int, memory: Plan | None) -> tuple[Float[Tensor, "E n A"], Plan | None]:
-        """Plan for all episodes, chunk by chunk.
-
-        Raises:
-            ConfigError: the planner's horizon is shorter than what is to be executed.
-        """
-        start = None if memory is None else memory.shifted(self.execute)
-        plans = []
-        for rows in torch.arange(len(context["index"])).split(self.chunk):
-            part = {name: value[rows] for name, value in context.items()}
-            random = Random(self.seed, step, part["index"])
-            first = None if start is None else start[rows]
-            plans.append(self.planner(self.energy(part), self.low, self.high, random, first))
-        plan = Plan(
-            torch.cat([p.actions for p in plans]),
-            torch.cat([p.energy for p in plans]),
-            torch.cat([p.std for p in plans]),
-        )
-        if plan.actions.shape[1] < self.execute:
-            raise ConfigError(
-                f"a plan has {plan.actions.shape[1]} macro-steps, execute asks for {self.execute} of them"
-            )
-        return plan.actions[:, : self.execute].repeat_interleave(self.frame_skip, 1), plan
-
-
-@dataclass(frozen=True)
-class Scripted:
-    """A policy that plays given raw actions, whatever it sees: the random floor, or a recorded episode."""
-
-    actions: Float[Tensor, "E N A"]
-
-    def __call__(self, context: Batch, step: int, memory: Plan | None) -> tuple[Float[Tensor, "E n A"], Plan | None]:
-        """All actions from `step` on.
-
-        Raises:
-            ConfigError: the script is over.
-        """
-        if step >= self.actions.shape[1]:
-            raise ConfigError(f"the script has {self.actions.shape[1]} actions, step {step} was asked; give it more")
-        return self.actions[:, step:], None
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NameError, OSError, RuntimeError,
+          TypeError, ValueError)  # fmt: skip
+STACKED = ("image", "proprio")  # of an observation: what a context holds of several steps
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What happened in E episodes of `budget` raw steps.
 
-    at_start, reached, at_end: whether the goal was met before the first step, after any step, after the last one.
+    at_start, reached, at_end: whether the goal was met before the first step, after any step, after the last one; never
+            in an episode that failed.
     first:  raw steps until the goal was met first, -1 where it never was.
     states: the truth before the first and after every step.
     frames: of the filmed episodes, aligned with `states`.
     filmed: numbers of those episodes.
     seconds, plans: wall time spent in the policy, and how many plans (episodes x replanning times) it made in it.
+    evaluations: steps of a model that were computed for them, a step of a candidate counting once.
+    failures: why an episode failed, by its number.
     """
 
     at_start: Bool[Tensor, " E"]
@@ -125,20 +54,36 @@ class Outcome:
     filmed: tuple[int, ...]
     seconds: float
     plans: int
+    evaluations: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
 
-    def row(self) -> dict[str, float | int | list[float]]:
-        """The figures of a report: fractions, and Wilson intervals as [low, high]."""
-        goals = len(self.reached)
+    def row(self) -> dict[str, object]:
+        """The figures of a report: fractions, and Wilson intervals as [low, high].
+
+        steps_to_success: median over the goals that were met, and the middle half of them. seconds_per_action and
+        evaluations_per_action: of the policy alone, over all raw actions of all episodes, which are planned together.
+        """
+        goals, actions = len(self.reached), self.states.shape[0] * (self.states.shape[1] - 1)
         reached, at_end = int(self.reached.sum()), int(self.at_end.sum())
-        return {
+        steps = self.first[self.reached].double()
+        row: dict[str, object] = {
             "success": reached / goals,
             "interval": wilson(reached, goals),
             "at_end": at_end / goals,
             "at_end_interval": wilson(at_end, goals),
             "at_start": int(self.at_start.sum()) / goals,
             "goals": goals,
-            "seconds_per_plan": self.seconds / self.plans,
+            "seconds_per_plan": self.seconds / max(1, self.plans),
+            "seconds_per_action": self.seconds / actions,
+            "evaluations_per_action": self.evaluations / actions,
+            "failed": len(self.failures),
         }
+        if len(steps):
+            row["steps_to_success"] = float(steps.median())
+            row["steps_to_success_half"] = steps.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64)).tolist()
+        if self.failures:
+            row["failures"] = sorted(set(self.failures.values()))[:5]
+        return row
 
     def film(self, image: UInt8[Tensor, "E C h w"], goals: Float[Tensor, "E S"]) -> dict[str, np.ndarray]:
         """The arrays of `episodes.npz` for the filmed episodes, given the goals' images and states.
@@ -178,27 +123,30 @@ def control(
         history: frames of a context; fewer at the beginning.
         film: numbers of the episodes whose frames are kept.
     Raises:
-        ConfigError: a budget, frame skip or history below 1, an episode to film that is not there, or no `state`.
+        ConfigError: a budget, frame skip or history below 1, an episode to film that is not there, no `state`, or
+            actions of the policy that are not finite.
         ShapeError: the policy gives actions of another shape, or no whole macro-steps.
     """
     _check(env, first, budget, frame_skip, history, film)
-    now, done, memory, plans, seconds = first, 0, None, 0, 0.0
-    images, macros = [first["image"]], []
-    states, frames = [first["state"]], [_picture(first, film)]
+    worlds = _Worlds(env, first)
+    done, memory, plans, seconds = 0, None, 0, 0.0
+    seen, macros = [_stacked(worlds.now)], []
+    states, frames = [worlds.now["state"]], [_picture(first, film)]
     while done < budget:
-        context = _context(images, macros, now, frame_skip * len(env.low))
+        context = _context(seen, macros, worlds.now, frame_skip * len(env.low))
         begun = time.perf_counter()
         actions, memory = policy(context, done, memory)
         seconds, plans = seconds + time.perf_counter() - begun, plans + env.count
         _check_actions(actions, env, frame_skip, budget - done)
         for macro in actions[:, : budget - done].split(frame_skip, 1):
             for action in macro.unbind(1):
-                now = env.step(action)[0]
+                now = worlds.step(action)
                 states.append(now["state"])
                 frames.append(_picture(now, film))
-            images, macros = [*images, now["image"]][-history:], [*macros, macro.flatten(1)][-history:]
+            seen, macros = [*seen, _stacked(worlds.now)][-history:], [*macros, macro.flatten(1)][-history:]
             done += macro.shape[1]
     met = torch.stack([reached(state) for state in states], 1)  # [E, 1 + budget]
+    met[list(worlds.failures)] = False
     after = met[:, 1:]
     return Outcome(
         at_start=met[:, 0],
@@ -210,14 +158,56 @@ def control(
         filmed=tuple(film),
         seconds=seconds,
         plans=plans,
+        evaluations=int(getattr(memory, "evaluations", 0)),
+        failures=worlds.failures,
     )
 
 
-def _context(images: list[Tensor], macros: list[Tensor], now: Batch, width: int) -> Batch:
+class _Worlds:
+    """The worlds of an environment; one that fails stays as it was last seen."""
+
+    def __init__(self, env: Environment, first: Batch) -> None:
+        self.env, self.failures = env, dict[int, str]()
+        bad = ~first["state"].isfinite().all(1)
+        self._note(bad)
+        self.now = {**first, "state": first["state"].where(~bad[:, None], 0.0)}
+
+    def step(self, action: Float[Tensor, "E A"]) -> Batch:
+        """What is seen after one action."""
+        if len(self.failures) == self.env.count:
+            return self.now
+        try:
+            seen = self.env.step(action)[0]
+        except FAULTS as error:  # one tensor of worlds has failed as a whole; `envs.apart` keeps them apart
+            for i in set(range(self.env.count)) - self.failures.keys():
+                self.failures[i] = f"{type(error).__name__}: {error}"
+            return self.now
+        self._note(~seen["state"].isfinite().all(1))
+        if self.failures:
+            still = torch.zeros(self.env.count, dtype=torch.bool)
+            still[list(self.failures)] = True
+            seen = {name: value.clone() for name, value in seen.items()}
+            for name, value in seen.items():
+                value[still] = self.now[name][still]
+        self.now = seen
+        return seen
+
+    def _note(self, bad: Bool[Tensor, " E"]) -> None:
+        told = getattr(self.env, "failures", {})
+        for i in bad.nonzero().flatten().tolist():
+            self.failures.setdefault(i, told.get(i, "its state is NaN or infinite"))
+
+
+def _stacked(observation: Batch) -> Batch:
+    return {name: observation[name] for name in STACKED if name in observation}
+
+
+def _context(seen: list[Batch], macros: list[Tensor], now: Batch, width: int) -> Batch:
     """The last frames, one per macro-step, and the macro-actions between them; the rest as it is now."""
-    between = macros[len(macros) - len(images) + 1 :]
-    action = torch.stack(between, 1) if between else images[0].new_zeros(len(images[0]), 0, width, dtype=torch.float32)
-    return {**now, "image": torch.stack(images, 1), "action": action}
+    between = macros[len(macros) - len(seen) + 1 :]
+    image = seen[0]["image"]
+    action = torch.stack(between, 1) if between else image.new_zeros(len(image), 0, width, dtype=torch.float32)
+    return {**now, **{name: torch.stack([part[name] for part in seen], 1) for name in seen[0]}, "action": action}
 
 
 def _picture(observation: Batch, film: Sequence[int]) -> UInt8[Tensor, "F h w C"]:
@@ -245,3 +235,6 @@ def _check_actions(actions: Tensor, env: Environment, frame_skip: int, left: int
             f"the policy gave actions {tuple(actions.shape)}; allowed is ({env.count}, n, {len(env.low)}), n a multiple"
             f" of the frame skip {frame_skip} or at least the {left} steps that are left"
         )
+    if not bool(actions.isfinite().all()):
+        rows = (~actions.isfinite().flatten(1).all(1)).nonzero().flatten().tolist()
+        raise ConfigError(f"the policy gave NaN or infinite actions for episodes {rows}; mend the policy")

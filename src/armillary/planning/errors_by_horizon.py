@@ -11,6 +11,7 @@ from torch import Tensor
 from ..contracts import Dynamics
 from ..types import Batch
 from .rollout import rollout
+from .windows import alone, context
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,14 @@ def rollout_errors(dynamics: Dynamics, batch: Batch, history: int = 1) -> Rollou
     """Roll a world model out over prepared windows, from their first `history` frames.
 
     Args:
-        batch: image [n, T, C, h, w] and action [n, T - 1, A]; the horizon is T - history.
+        batch: image [n, T, C, h, w], action [n, T - 1, A], proprio [n, T, P] where the model takes it; the horizon
+            is T - history.
     """
-    image, action = batch["image"], batch["action"]
-    context: Batch = {"image": image[:, :history], "action": action[:, : history - 1]}
-    state = dynamics.start(context)
+    state = dynamics.start(context(batch, history))
     first = dynamics.latent(state)
-    truth = torch.stack([dynamics.latent(dynamics.start({"image": image[:, t : t + 1], "action": action[:, :0]}))
-                         for t in range(history, image.shape[1])], 1)  # fmt: skip
-    ahead = action[:, history - 1 :]
+    later = range(history, batch["image"].shape[1])
+    truth = torch.stack([dynamics.latent(dynamics.start(alone(batch, t))) for t in later], 1)
+    ahead = batch["action"][:, history - 1 :]
 
     def error(predicted: Tensor) -> Tensor:
         return (predicted - truth).float().square().flatten(2).sum(2)

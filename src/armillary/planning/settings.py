@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require
 from .cem import CEM
 from .gradient import Gradient
 from .icem import ICEM
@@ -31,6 +32,12 @@ class Planning:
     """of the tasks; training never draws from it"""
     films: int = 6
     """episodes of each kind that are kept as pictures for the report"""
+    distance: Literal["squared", "l1", "l2", "cosine"] = "squared"
+    """of a latent, or of the state that a probe reads from it, to the goal"""
+    action_cost: float = 0.0
+    """weight of the squared length of actions in the energy, in the units of the model"""
+    change_cost: float = 0.0
+    """weight of their squared change from step to step"""
 
     def __post_init__(self) -> None:
         if min(self.execute, self.budget, self.goals) < 1 or self.films < 0 or self.earlier_weight < 0:
@@ -38,3 +45,4 @@ class Planning:
                 f"execute {self.execute}, budget {self.budget}, goals {self.goals}, films {self.films}, earlier_weight "
                 f"{self.earlier_weight}; the first three are 1 or more, the others 0 or more"
             )
+        require(0, float("inf"), action_cost=self.action_cost, change_cost=self.change_cost)

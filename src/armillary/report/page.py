@@ -50,6 +50,7 @@ def render(record: Record) -> str:
         sections.plans(record),
         sections.probes(record),
         sections.rollout(record),
+        sections.validation(record),
         sections.training(record),
         sections.diagnostics(record),
         sections.settings(record),

@@ -155,28 +155,71 @@ def history(record: Record) -> Chart | None:
 
 def rollout(record: Record) -> Chart | None:
     """Error of open-loop rollouts by horizon, against copying the last latent and against shuffled actions."""
-    rows = branch(record.report, "rollout").get("by_horizon")
-    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     lines = (("nmse", "model"), ("copy_nmse", "copy-last"), ("shuffled_nmse", "shuffled actions"))
+    found = _by_horizon(branch(record.report, "rollout").get("by_horizon"), lines)
+    if "model" not in found:
+        return None
+    return Chart(
+        "Rollout error by horizon", "error over the variance of the target", _horizons(found, 1.0, mark=1.0),
+        labels=True,
+    )  # fmt: skip
+
+
+def validation(record: Record) -> list[Chart]:
+    """Ranking of actions, state along rollouts and reach by horizon; those that were measured."""
+    charts = []
+    ranking = branch(record.report, "rollout", "ranking")
+    found = {
+        label: curve
+        for key, label in (("shuffled", "among shuffled"), ("redrawn", "among redrawn"))
+        for curve in _by_horizon(ranking.get(key), (("top1", label),)).values()
+    }
+    if found:
+        remark = f"how often they score best of {(number(ranking.get('others')) or 0) + 1:.0f}; the line is chance"
+        draw = _horizons(found, 1.0, mark=number(ranking.get("chance_top1")))
+        charts.append(Chart("Recorded actions, ranked", remark, draw, labels=True))
+    lines = (("r2", "model"), ("encoded_r2", "encoded frames"), ("copy_r2", "copy-last"))
+    found = _by_horizon(branch(record.report, "rollout", "probe").get("by_horizon"), lines)
+    if found:
+        charts.append(Chart("State along rollouts, R²", "of a linear probe", _horizons(found, 1.0), labels=True))
+    lines = (("share", "plans arrive"), ("already", "before any action"), ("falling", "energy falls"))
+    found = _by_horizon(branch(record.report, "rollout", "reach").get("by_horizon"), lines)
+    if found:
+        remark = "share of recorded goals, in the model's own rollouts; of recorded ways, where the energy only falls"
+        charts.append(Chart("Goals within reach", remark, _horizons(found, 1.0), labels=True))
+    return charts
+
+
+def _by_horizon(rows: object, lines: tuple[tuple[str, str], ...]) -> dict[str, tuple[Series, Series]]:
+    """The curves that rows with a `horizon` hold, by label."""
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     found: dict[str, tuple[Series, Series]] = {}
     for key, label in lines:
         pairs = [(number(row.get("horizon")), number(row.get(key))) for row in rows]
         known = np.array([pair for pair in pairs if None not in pair], dtype=np.float64)
         if len(known):
             found[label] = (known[:, 0], known[:, 1])
-    if "model" not in found:
-        return None
+    return found
+
+
+def _horizons(found: dict[str, tuple[Series, Series]], highest: float, mark: float | None = None) -> Draw:
+    """Curves by horizon, the first one the model's; a line at `mark`."""
 
     def draw(axes: Axes, colors: Colors) -> None:
-        shades = {"model": colors.accent, "copy-last": colors.untrained, "shuffled actions": colors.raw}
-        curves = [Curve(name, x, y, shades[name], name != "model") for name, (x, y) in found.items()]
-        axes.set_ylim(0, 1.08 * max(1.0, *(float(curve.y.max()) for curve in curves)))
-        axes.axhline(1, color=colors.line, linewidth=1.2)
+        shades = (colors.accent, colors.untrained, colors.raw)
+        curves = [
+            Curve(name, x, y, shades[i % len(shades)], i > 0) for i, (name, (x, y)) in enumerate(found.items())
+        ]  # fmt: skip
+        lowest = min(float(curve.y.min()) for curve in curves)
+        top = 1.08 * max(highest, *(float(curve.y.max()) for curve in curves))
+        axes.set_ylim(min(0.0, max(-1.0, lowest)), top)
+        if mark is not None:
+            axes.axhline(mark, color=colors.line, linewidth=1.2)
         _lines(axes, curves, dots=True)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("horizon, macro-steps", color=colors.quiet, fontsize=12)
 
-    return Chart("Rollout error by horizon", "error over the variance of the target", draw, labels=True)
+    return draw
 
 
 def style(axes: Axes, colors: Colors) -> None:

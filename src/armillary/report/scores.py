@@ -22,6 +22,7 @@ REFERENCES = {  # key in report.json: what a reader calls it
     "raw": "raw input",
     "chance": "chance",
     "random": "random policy",
+    "cloned": "goal-conditioned cloning",
     "true_dynamics": "true dynamics",
     "copy": "copy-last",
     "shuffled": "shuffled actions",
@@ -93,21 +94,34 @@ def plans(report: Json) -> list[Planned]:
         if value is None or not isinstance(tree, dict):
             continue
         goals = f"{words.count(number(tree['goals']))} goals" if number(tree.get("goals")) else ""
-        seconds = number(tree.get("seconds_per_plan"))
-        seconds = "" if seconds is None else f"{words.duration(seconds)} a plan"
+        spent = _spent(tree)
         planned = Planned(
             name=words.named(kind),
-            note=", ".join(filter(None, (goals, seconds))),
+            note=", ".join(filter(None, (goals, *spent))),
             value=value,
             interval=ends(tree.get("interval")),
             unit="share",
-            references=_references(tree, "success", ("random", "true_dynamics")),
+            references=_references(tree, "success", ("random", "cloned", "true_dynamics")),
             at_end=number(tree.get("at_end")),
             at_end_interval=ends(tree.get("at_end_interval")),
             difference=number(tree.get("difference")),
             difference_interval=ends(tree.get("difference_interval")),
         )
         found.append(planned)
+    return found
+
+
+def _spent(tree: Json) -> list[str]:
+    """What reaching goals took, in words: time, steps of the model, steps to the goal; episodes that failed."""
+    found = []
+    for key, say in (
+        ("seconds_per_plan", lambda x: f"{words.duration(x)} a plan"),
+        ("evaluations_per_action", lambda x: f"{words.count(x)} model steps an action"),
+        ("steps_to_success", lambda x: f"median {words.count(x)} steps to success"),
+        ("failed", lambda x: f"{words.count(x)} episodes failed" if x else ""),
+    ):
+        value = number(tree.get(key))
+        found.append("" if value is None else say(value))
     return found
 
 

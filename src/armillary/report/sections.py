@@ -26,6 +26,9 @@ ABOUT = {
     "plan": "Share of goals that planning with the learned model reaches at any step of an episode.",
     "probes": "A simple model reads the frozen representation. What it scores on an untrained encoder and on the raw "
     "input says how much of that was learned.",
+    "validation": "Recorded episodes alone, before anything moves: whether the model tells the recorded actions from "
+    "others, keeps track of the state, and has plans that arrive in its own rollouts. Only acting shows whether goals "
+    "are reached.",
     "training": "Lines are running medians, bands hold the middle eight tenths of the steps.",
     "diagnostics": "A falling energy proves nothing: it also falls when all representations become equal. These show "
     "whether they did.",
@@ -178,6 +181,16 @@ def rollout(record: Record) -> Markup:
                 "model is what it knows about actions."),
     )  # fmt: skip
     return _section(chart.title, "", _beside(_chart("rollout", chart, 500.0, 280.0, titled=False), *explained))
+
+
+def validation(record: Record) -> Markup:
+    """What recorded episodes tell of planning with the model: the verdict by its rules, and the curves behind it."""
+    said = text(branch(record.report, "rollout").get("verdict"))
+    charts = plots.validation(record)
+    if not said and not charts:
+        return Markup("")
+    verdict = element("p", words.sentence(said)) if said else Markup("")
+    return _section("Offline validation", ABOUT["validation"], verdict, _charts("validation", charts))
 
 
 def training(record: Record) -> Markup:

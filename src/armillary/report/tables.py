@@ -13,6 +13,7 @@ COLORS = {  # of references in bars: (variable of the style sheet, dashes); a sh
     "raw": ("raw", "2 2"),
     "chance": ("raw", ""),
     "random": ("untrained", ""),
+    "cloned": ("raw", ""),
     "true_dynamics": ("ceiling", ""),
     "copy": ("untrained", "2 2"),
     "shuffled": ("raw", "2 2"),

@@ -1,0 +1,35 @@
+"""Windows of recorded episodes as dynamics start from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..contracts import Dynamics
+from ..types import Batch
+
+SEEN = ("image", "proprio")  # what dynamics start from, beside actions
+
+
+def context(batch: Batch, history: int) -> Batch:
+    """The first `history` frames of windows and the actions between them."""
+    first = {name: batch[name][:, :history] for name in SEEN if name in batch}
+    return {**first, "action": batch["action"][:, : history - 1]}
+
+
+def alone(batch: Batch, t: int) -> Batch:
+    """Frame `t` of windows, with nothing before it."""
+    return {**{k: batch[k][:, t : t + 1] for k in SEEN if k in batch}, "action": batch["action"][:, :0]}
+
+
+def observed(dynamics: Dynamics[Any], batch: Batch, rows: int = 512) -> Float[Tensor, "n T *L D"]:
+    """The latent of each frame of prepared windows alone, image [n, T, C, h, w] and proprio [n, T, P] where it is."""
+    frames, parts = {name: batch[name].flatten(0, 1) for name in SEEN if name in batch}, []
+    for part in torch.arange(len(frames["image"])).split(rows):
+        single = {name: x[part][:, None] for name, x in frames.items()}
+        single["action"] = single["image"].new_zeros(len(part), 0, batch["action"].shape[2])
+        parts.append(dynamics.latent(dynamics.start(single)))
+    return torch.cat(parts).unflatten(0, batch["image"].shape[:2])
