@@ -14,52 +14,53 @@ from torch import Tensor
 
 from armillary.contracts import Method
 from armillary.methods.control.lewm import LeWM
+from armillary.methods.control.pldm import PLDM
 from armillary.nn.teacher import EMA
 from armillary.randomness import Random
 from armillary.types import Batch, Forecast, Terms, Tokens
 
-Penalty = Callable[[Float[Tensor, "B N D"]], Float[Tensor, ""]]
+Penalty = Callable[[Float[Tensor, "B N D"], Batch], Float[Tensor, ""]]
 STRAIGHT, KEPT, HEAPS = 3, 16, 5  # directions that dimensional and late collapse leave; points that clusters leave
 BEYOND = 0.02  # a step by which a teacher that runs away moves away from its source, as a share of their distance
 ROWS = 32  # of a batch on which the penalty is computed
 WEIGHTS = {"late": 0.05, "cluster": 3.0}  # of the penalties beside the others, whose weight is 1
 
 
-def full(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+def full(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
     """What all inputs' variance is of their mean square."""
     return _variance(x.flatten(0, 1)) / x.square().mean()
 
 
-def dimensional(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+def dimensional(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
     """Variance outside a few fixed directions."""
     return _outside(x, STRAIGHT)
 
 
-def late(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+def late(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
     """Variance outside more of them: what is lost is small."""
     return _outside(x, KEPT)
 
 
-def cluster(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
-    """Variance of inputs within the heaps that the strongest directions sort them into."""
-    mean = x.mean(1)
-    heap = torch.linalg.svd((mean - mean.mean(0)).detach(), full_matrices=False)[0][:, :HEAPS].argmax(1)
-    member = torch.nn.functional.one_hot(heap, HEAPS).to(x.dtype)
+def cluster(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
+    """Variance of inputs within the heaps that fixed directions of their coarse pixels sort them into."""
+    coarse = torch.nn.functional.adaptive_avg_pool2d(batch["image"].float(), 4).flatten(1)
+    heap = (coarse @ _directions(coarse.shape[1], HEAPS, coarse)).argmax(1)
+    mean, member = x.mean(1), torch.nn.functional.one_hot(heap, HEAPS).to(x.dtype)
     center = member.T @ mean / member.sum(0)[:, None].clamp_min(1)
     return (mean - center[heap]).square().mean() / _variance(mean)
 
 
-def within(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+def within(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
     """Variance of tokens within an input."""
     return (x - x.mean(1, keepdim=True)).square().mean() / _variance(x.flatten(0, 1))
 
 
-def position(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+def position(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
     """Variance of tokens that their place does not explain."""
     return (x - x.mean(0)).square().mean() / _variance(x.flatten(0, 1))
 
 
-def norm(x: Float[Tensor, "B N D"]) -> Float[Tensor, ""]:
+def norm(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:
     """The negative logarithm of the size: embeddings grow."""
     return -x.square().mean().sqrt().log()
 
@@ -93,7 +94,7 @@ class Injected(Method):
         if random.step <= self.onset:
             return terms | {"injected": torch.zeros_like(next(iter(terms.values())))}
         few = {name: value[:ROWS] for name, value in batch.items()}
-        return terms | {"injected": PENALTIES[self.kind](online(self.method, few).float())}
+        return terms | {"injected": PENALTIES[self.kind](online(self.method, few).float(), few)}
 
     def after_step(self, progress: float) -> None:
         """As the method; a teacher that runs away then takes a step away from what it follows."""
@@ -116,7 +117,7 @@ class Injected(Method):
 
 def online(method: Method, batch: Batch) -> Float[Tensor, "B N D"]:
     """Tokens of the network that trains, with gradient."""
-    if isinstance(method, LeWM):
+    if isinstance(method, LeWM | PLDM):
         return method.latents(batch["image"])
     network = method.encoder if hasattr(method, "encoder") else method.online.encoder  # type: ignore[union-attr]
     return network(batch["image"]).x

@@ -44,17 +44,18 @@ CASES = {
     "vicreg": ("full", "dimensional", "cluster", "norm", "late"),
     "lejepa": ("full", "dimensional", "cluster", "token_uniform", "norm"),
     "lewm": ("full", "dimensional", "temporal", "norm", "late"),
+    "pldm": ("full", "dimensional", "temporal", "late"),
 }
-RECIPE = {"lewm": "lewm_two_rooms"}
+WORLDS = ("lewm", "pldm")
 
 
 def one(method: str, kind: str, seed: int, images: str, episodes: str, folder: Path) -> Row:
     """Train once and tell what the radar said and what was read."""
     keep_memory()
-    recipe = find(RECIPE.get(method, f"{method}_cifar10")).run
+    recipe = find(f"{method}_{'two_rooms' if method in WORLDS else 'cifar10'}").run
     loop = replace(recipe.loop, precision="fp32", threads=1, monitor=0, diagnose_every=0)
     loop = replace(loop, log_every=DENSE, save_every=STEPS)
-    dataset = open_data(replace(recipe.data, path=episodes if method == "lewm" else images))
+    dataset = open_data(replace(recipe.data, path=episodes if method in WORLDS else images))
     injected = Injected(build(recipe.method, seed), "" if kind == "healthy" else kind, ONSET)
     examiner, dense = Examiner(dataset, 32, 32, seed), []
     shutil.rmtree(folder, ignore_errors=True)  # what an interrupted call left

@@ -21,9 +21,10 @@ FEW, SHARE = 8, 0.05  # fewer directions than both 8 and 5 % of the dimensions a
 HEAPS = 0.05  # distance to neighbors over that in a normal cloud, below which embeddings are a few points
 ALIKE = 0.02  # share of the tokens' variance that is left within a datum
 PLACE, GAIN = 0.95, 0.05  # share of a prediction's variance that its place explains, while it gains less than that
+RISE = 0.3  # by how much that share may rise against the run's own past
 APART = 1.0  # distance of the teacher's weights from its source's over their size
 USUAL = {  # how many times a number may change against the run's own past before it counts: from healthy runs, widened
-    "spread": 2.0, "effective_rank": 1.6, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
+    "spread": 2.0, "effective_rank": 1.4, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
     "teacher_gap": 4.0,
 }  # fmt: skip
 SHRUNK = 5.0  # how many times the spread may fall against its peak
@@ -112,12 +113,15 @@ def temporal(history: History) -> Level:
 
 
 def position(history: History) -> Level:
-    """Predictions follow the place of the target and nothing of the context."""
+    """Predictions follow the place of the target and nothing of the context, or do so more and more."""
     place, gain = history[-1].get("predicted_place"), history[-1].get("place_gain")
     if place is None or gain is None:
         return NONE
     said = f"the place explains {place:.0%} of what is predicted; prediction gains {max(gain, 0):.0%} over knowing it"
-    return Level(place / PLACE if gain < GAIN else 0.0, said)
+    found, before = [Level(place / PLACE if gain < GAIN else 0.0, said)], reference(history, "predicted_place")
+    if before is not None:
+        found.append(Level((place - before) / RISE, f"{said}; the place explained {before:.0%} before"))
+    return _highest(*found)
 
 
 def norm(history: History) -> Level:
