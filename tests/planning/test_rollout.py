@@ -117,7 +117,7 @@ def test_wrong_input_is_named() -> None:
         rollout(DYNAMICS, state, ACTIONS[:2, 0])
     with pytest.raises(ShapeError, match="3 states but 2 goals"):
         goal_energy(DYNAMICS, state, GOAL[:2])
-    with pytest.raises(ShapeError, match="plans for 2 problems, goals for 3"):
+    with pytest.raises(ShapeError, match="plans for 2 problems, states for 3"):
         goal_energy(DYNAMICS, state, GOAL)(ACTIONS[:2])
     with pytest.raises(ConfigError, match="rows is 0"):
         goal_energy(DYNAMICS, state, GOAL, rows=0)
