@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,9 +35,7 @@ def lively(method: Any) -> Any:
     return method.eval()
 
 
-def made(kind: str, history: int = 3) -> Any:
-    if kind != "lewm":
-        return lively(build(pldm.Config(IMAGES, width=WIDTH, action=ACTION, hidden=16, predictor=kind)))  # type: ignore[arg-type]
+def made(history: int = 3) -> lewm.LeWM:
     return lively(build(lewm.Config(
         IMAGES, width=WIDTH, action=ACTION, history=history, depth=3, heads=2, head_width=8, hidden=32,
     )))  # fmt: skip
@@ -56,11 +53,10 @@ def stepped(dynamics: Dynamics[Any], state: tuple[Tensor, ...], actions: Tensor)
     return torch.stack([torch.stack(list(row), 1) for row in rows], 1)
 
 
-def problem(kind: str, seen: int, problems: int, samples: int, horizon: int) -> tuple[tuple[Tensor, ...], Tensor]:
+def problem(seen: int, problems: int, samples: int, horizon: int) -> tuple[tuple[Tensor, ...], Tensor]:
     random = numbered(problems)
     z, past = random.normal("z", seen, WIDTH), random.normal("past", seen - 1, ACTION)
-    actions = random.normal("actions", samples, horizon, ACTION)
-    return ((z, past) if kind == "lewm" else (z[:, -1],)), actions
+    return (z, past), random.normal("actions", samples, horizon, ACTION)
 
 
 def close(found: Tensor, wanted: Tensor, tolerance: float = 2e-6) -> None:
@@ -76,46 +72,33 @@ def test_folded_lewm_equals_repeated_steps(data: st.DataObject) -> None:
     history = data.draw(st.integers(1, 4))
     seen, horizon = data.draw(st.integers(1, history)), data.draw(st.integers(1, 7))
     problems, samples, rows = (data.draw(st.integers(1, n)) for n in (3, 5, 12))
-    method = made("lewm", history)
-    state, actions = problem("lewm", seen, problems, samples, horizon)
+    method = made(history)
+    state, actions = problem(seen, problems, samples, horizon)
     close(method.folded(rows=rows).rollouts(state, actions), stepped(method, state, actions))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["gru", "mlp"])
-@pytest.mark.parametrize(("problems", "samples", "horizon"), [(1, 1, 1), (3, 5, 4), (2, 700, 2)])
-def test_pldm_equals_repeated_steps(kind: str, problems: int, samples: int, horizon: int) -> None:
-    method = made(kind)
-    state, actions = problem(kind, 1, problems, samples, horizon)
-    wanted = stepped(method, state, actions[:, :5])
-    close(method.rollouts(state, actions)[:, :5], wanted)
-    close(method.rollouts(state, actions)[:, -1:], stepped(method, state, actions[:, -1:]))
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("kind", ["lewm", "gru"])
-def test_rollout_takes_the_fast_way_where_there_is_one(kind: str) -> None:
+def test_rollout_takes_the_fast_way_where_there_is_one() -> None:
     """And gives one sequence per state: what it gave by steps."""
-    method = made(kind)
+    method = made()
     fast = folded(method)
-    state, actions = problem(kind, 3, 4, 1, 5)
+    state, actions = problem(3, 4, 1, 5)
     assert isinstance(fast, FastDynamics)
     assert torch.equal(rollout(fast, state, actions[:, 0]), fast.rollouts(state, actions)[:, 0])
     close(rollout(fast, state, actions[:, 0])[:, None], stepped(method, state, actions))
 
 
 def test_dynamics_without_a_fast_way_are_left_as_they_are() -> None:
-    method = made("lewm")
+    method = made()
     assert not isinstance(method, FastDynamics) and not isinstance(object(), FastDynamics)
-    assert folded(made("gru")).__class__ is pldm.PLDM  # needs no folding
-    assert folded(method).__class__ is lewm.Folded
+    plain = pldm.tiny()[0]
+    assert folded(plain) is plain and folded(method).__class__ is lewm.Folded
 
 
-@pytest.mark.parametrize("kind", ["lewm", "gru", "mlp"])
-def test_gradients_of_actions_are_those_of_repeated_steps(kind: str) -> None:
+def test_gradients_of_actions_are_those_of_repeated_steps() -> None:
     """What a planner that descends them needs."""
-    method = made(kind)
-    state, actions = problem(kind, 3, 2, 3, 5)
+    method = made()
+    state, actions = problem(3, 2, 3, 5)
     found = []
     for roll in (folded(method).rollouts, lambda s, a: stepped(method, s, a)):  # type: ignore[attr-defined]
         leaf = actions.clone().requires_grad_()
@@ -127,10 +110,9 @@ def test_gradients_of_actions_are_those_of_repeated_steps(kind: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["lewm", "gru"])
-def test_a_planner_finds_the_same_actions(kind: str) -> None:
-    method, low = made(kind), -torch.ones(ACTION)
-    state, _ = problem(kind, 3, 2, 1, 1)
+def test_a_planner_finds_the_same_actions() -> None:
+    method, low = made(), -torch.ones(ACTION)
+    state, _ = problem(3, 2, 1, 1)
     goal = numbered(2).normal("goal", WIDTH)
 
     def plan(latents: Any) -> Tensor:

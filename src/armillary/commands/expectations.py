@@ -21,6 +21,7 @@ from ..envs.two_rooms import TwoRooms
 from ..envs.violations import KINDS, violate
 from ..functional.gaussian import Gaussian
 from ..planning.one_step import Expected, expected
+from ..planning.windows import SEEN
 from ..probes.predictive import Config, Fitted, fit_ensemble, fit_quantiles
 from ..randomness import numbered
 from ..recipes.run import Json, Run
@@ -149,10 +150,10 @@ def surprise_part(method: Method, source: Source, ensemble: Fitted, pairs: int) 
 
 
 def _expected(method: Method, source: Source, raw: Batch) -> Expected:
-    prepared = source.prepare({key: raw[key] for key in ("image", "action")})
-    history = int(getattr(method.config, "history", 1))
-    parts = zip(prepared["image"].split(AT_ONCE), prepared["action"].split(AT_ONCE), strict=True)
-    seen = [expected(worlds.as_dynamics(method), {"image": i, "action": a}, history) for i, a in parts]
+    model, history = worlds.as_dynamics(method), int(getattr(method.config, "history", 1))
+    prepared = source.prepare({key: raw[key] for key in (*SEEN, "action") if key in raw})
+    rows = torch.arange(len(raw["image"])).split(AT_ONCE)
+    seen = [expected(model, {key: value[part] for key, value in prepared.items()}, history) for part in rows]
     return Expected(*(torch.cat(part) for part in zip(*(vars(one).values() for one in seen), strict=True)))
 
 

@@ -45,6 +45,8 @@ class Plan:
     """plan with the model's weights folded, where it offers that; the same plans up to rounding, in less time"""
     offline: bool = False
     """only what recorded episodes tell of the model; needs no world"""
+    at: str = "newest"
+    """checkpoint: newest, best-by-radar, or a step"""
     recipe: str = ""
     """path/to/file.py:function again, where the run was made by a file of your own"""
     json: bool = False
@@ -83,7 +85,7 @@ def main(arguments: list[str]) -> int:
 def planned(run: Run, folder: Path, asked: Plan = Plan()) -> Json:
     """Measure rollouts and plans of the trained method in `folder`; add them to its report and return them."""
     method = build(run.method, run.seed).eval()
-    weights(folder, method)
+    weights(folder, method, asked.at)
     test, train = (workspace.open_split(run, folder, split) for split in ("test", "train"))
     if not (isinstance(test, EpisodeDataset) and isinstance(train, EpisodeDataset)):
         raise ConfigError("this run was trained on no episodes: only world models are validated and plan")

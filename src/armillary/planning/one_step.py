@@ -11,6 +11,7 @@ from torch import Tensor
 from ..contracts import Dynamics
 from ..errors import ShapeError
 from ..types import Batch
+from .windows import SEEN, observed
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,16 @@ def expected(dynamics: Dynamics, batch: Batch, history: int = 1) -> Expected:
     Raises:
         ShapeError: windows of fewer than 2 frames, or latents that are no vectors.
     """
-    image, action = batch["image"], batch["action"]
-    if image.shape[1] < 2:
-        raise ShapeError(f"windows of {image.shape[1]} frame: at least 2 are needed to expect one")
-    before, predicted, came = [], [], []
-    for t in range(1, image.shape[1]):
+    frames, action = batch["image"].shape[1], batch["action"]
+    if frames < 2:
+        raise ShapeError(f"windows of {frames} frame: at least 2 are needed to expect one")
+    before, predicted, came = [], [], observed(dynamics, batch)[:, 1:]
+    for t in range(1, frames):
         first = max(0, t - history)
-        state = dynamics.start({"image": image[:, first:t], "action": action[:, first : t - 1]})
+        seen = {name: batch[name][:, first:t] for name in SEEN if name in batch}
+        state = dynamics.start({**seen, "action": action[:, first : t - 1]})
         before.append(dynamics.latent(state))
         predicted.append(dynamics.latent(dynamics.step(state, action[:, t - 1])))
-        came.append(dynamics.latent(dynamics.start({"image": image[:, t : t + 1], "action": action[:, :0]})))
-    if before[0].ndim != 2:
-        raise ShapeError(f"latents of shape {tuple(before[0].shape[1:])}: expectations are told of vectors only")
-    return Expected(torch.stack(before, 1), action, torch.stack(predicted, 1), torch.stack(came, 1))
+    if came.ndim != 3:
+        raise ShapeError(f"latents of shape {tuple(came.shape[2:])}: expectations are told of vectors only")
+    return Expected(torch.stack(before, 1), action, torch.stack(predicted, 1), came)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError, ShapeError
+from ..functional.ridge import ridge
 
 WIDEST = 4096  # numbers of a latent up to which tokens stand side by side; of larger ones the mean over tokens is read
 
@@ -50,11 +50,5 @@ def fitted(latent: Float[Tensor, "n *L D"], state: Float[Tensor, "m S"], strengt
         raise ShapeError(f"{len(x)} latents and {len(y)} states; give one state for each latent")
     if len(x) < 3 or not bool(x.isfinite().all() & y.isfinite().all()):
         raise DataError(f"a probe of states needs 3 rows or more, all finite; {len(x)} were given")
-    mean, spread, middle = x.mean(0), x.std(0, correction=0), y.mean(0)
-    scale = torch.where(spread > 1e-6 * mean.abs().clamp_min(1e-6), spread, torch.inf)  # a constant feature weighs 0
-    x, y, n = (x - mean) / scale, y - middle, len(x)
-    if x.shape[1] <= n:
-        weight = torch.linalg.solve(x.T @ x / n + strength * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y / n)
-    else:
-        weight = x.T @ torch.linalg.solve(x @ x.T / n + strength * torch.eye(n, dtype=x.dtype), y / n)
-    return Readout(mean.float(), (weight / scale[:, None]).float(), middle.float())
+    (line,) = ridge(x, y, (strength,))
+    return Readout(line.mean.float(), line.weight.float(), line.bias.float())

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import time
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from ..errors import ConfigError, DataError
+from ..functional.ridge import ridge as solved
 from .extract import Features
 from .linear import held_out
 from .report import Report, check, scored
@@ -39,11 +36,11 @@ def ridge(train: Features, test: Features, strengths: tuple[float, ...] = STRENG
     tried: dict[str, float] = {}
     if len(strengths) > 1:
         variance = y.var(0, correction=0)
-        for strength, answer in zip(strengths, _fitted(x[~held], y[~held], x[held], strengths), strict=True):
-            tried[str(strength)] = float(1 - ((answer - y[held]).square().mean(0) / variance).mean())
+        for strength, line in zip(strengths, solved(x[~held], y[~held], strengths), strict=True):
+            tried[str(strength)] = float(1 - ((line(x[held]) - y[held]).square().mean(0) / variance).mean())
     chosen = max(strengths, key=lambda strength: tried.get(str(strength), 0.0))
-    (answer,) = _fitted(x, y, asked, (chosen,))
-    error, variance = (answer - truth).square(), truth.var(0, correction=0)
+    (line,) = solved(x, y, (chosen,))
+    error, variance = (line(asked) - truth).square(), truth.var(0, correction=0)
     rows = 1 - (error / variance).mean(1)
     score, interval = scored(rows, test.group, seed)
     chance = float(1 - ((y.mean(0) - truth).square().mean(0) / variance).mean())
@@ -53,23 +50,6 @@ def ridge(train: Features, test: Features, strengths: tuple[float, ...] = STRENG
         "ridge", score, interval, chance, settings, len(x), len(asked), time.perf_counter() - begun, rows, test.index,
         test.group, details, "R²",
     )  # fmt: skip
-
-
-def _fitted(
-    x: Float[Tensor, "n D"], y: Float[Tensor, "n S"], asked: Float[Tensor, "m D"], strengths: tuple[float, ...]
-) -> list[Float[Tensor, "m S"]]:
-    """Answers for `asked` at each strength, from one eigendecomposition of the smaller Gram matrix."""
-    mean, std, middle = x.mean(0), x.std(0, correction=0), y.mean(0)
-    scale = torch.where(std > 1e-6 * mean.abs().clamp_min(1e-6), std, torch.inf)  # a constant feature becomes 0
-    x, asked, y = (x - mean) / scale, (asked - mean) / scale, y - middle
-    n = len(x)
-    if x.shape[1] <= n:
-        value, vector = torch.linalg.eigh(x.T @ x / n)
-        left, right = asked @ vector, vector.T @ (x.T @ y / n)
-    else:
-        value, vector = torch.linalg.eigh(x @ x.T / n)
-        left, right = asked @ (x.T @ vector) / n, vector.T @ y
-    return [left @ (right / (value.clamp_min(0) + strength)[:, None]) + middle for strength in strengths]
 
 
 def _check_quantities(train: Features, test: Features) -> None:

@@ -51,6 +51,7 @@ def render(record: Record) -> str:
         sections.probes(record),
         sections.rollout(record),
         sections.validation(record),
+        sections.expectations(record),
         sections.training(record),
         sections.diagnostics(record),
         sections.settings(record),

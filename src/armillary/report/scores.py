@@ -86,6 +86,28 @@ def probes(report: Json) -> list[Score]:
     return found
 
 
+def expectations(report: Json) -> list[Score]:
+    """Coverage of a world model's 90 % intervals, and how well impossible clips are told from possible ones."""
+    found = []
+    for name, tree in branch(report, "uncertainty").items():
+        held = branch(report, "uncertainty", name, "coverage", "0.9")
+        value, raw = number(held.get("value")), branch(report, "uncertainty", name, "raw_coverage", "0.9")
+        if value is not None and isinstance(tree, dict):
+            note = f"{words.count(number(tree.get('episodes')) or 0)} held-back episodes"
+            within = ends([held.get("low"), held.get("high")])
+            said = f"{words.figure(number(raw.get('value')) or 0.0, 'share')} before correction"
+            found.append(Score(f"{words.named(name)}: 90 % intervals hold", value, within, "share", (), note, said))
+    for kind, tree in branch(report, "surprise").items():
+        value = number(tree.get("auroc")) if isinstance(tree, dict) else None
+        if value is not None and isinstance(tree, dict):
+            note = f"{words.count(number(tree.get('pairs')) or 0)} pairs"
+            said = f"the impossible twin surprises more in {words.figure(number(tree.get('accuracy')) or 0.0, 'share')}"
+            chance = (Reference("chance", 0.5, None),)
+            name, within = f"Surprise at {words.named(kind).lower()}, AUROC", ends(tree.get("auroc_interval"))
+            found.append(Score(name, value, within, "r2", chance, note, said))
+    return found
+
+
 def plans(report: Json) -> list[Planned]:
     """Success rates, one for each kind of goal."""
     found = []

@@ -29,6 +29,8 @@ ABOUT = {
     "validation": "Recorded episodes alone, before anything moves: whether the model tells the recorded actions from "
     "others, keeps track of the state, and has plans that arrive in its own rollouts. Only acting shows whether goals "
     "are reached.",
+    "expectations": "Small predictors say how wrong the next latent will be, on episodes of fresh seeds. Surprise is "
+    "its error in units of that, at impossible twins against the possible ones.",
     "training": "Lines are running medians, bands hold the middle eight tenths of the steps.",
     "diagnostics": "A falling energy proves nothing: it also falls when all representations become equal. These show "
     "whether they did.",
@@ -191,6 +193,16 @@ def validation(record: Record) -> Markup:
         return Markup("")
     verdict = element("p", words.sentence(said)) if said else Markup("")
     return _section("Offline validation", ABOUT["validation"], verdict, _charts("validation", charts))
+
+
+def expectations(record: Record) -> Markup:
+    """How far a world model can be trusted, and what surprises it."""
+    found = scores.expectations(record.report)
+    if not found:
+        return Markup("")
+    details = [(element("span", score.settings, class_="small quiet"),) for score in found]
+    shown = tables.bars(found, ("Figure", "Beside it"), details)
+    return _section("Uncertainty and surprise", ABOUT["expectations"], shown)
 
 
 def training(record: Record) -> Markup:

@@ -26,7 +26,6 @@ from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Terms, Tokens
 
 State = tuple[Tensor]  # the latent [B, D]
-ROWS = 512  # candidates that a rollout computes at once on a CPU, so that their activations stay in the cache
 
 
 @dataclass(frozen=True)
@@ -110,20 +109,12 @@ class PLDM(Method):
         Raises:
             ShapeError: actions have another width than the method was built for.
         """
-        self.check(action)
-        return self.norm(self.predictor(z, action))
-
-    def check(self, action: Float[Tensor, "*B A"]) -> None:
-        """Refuse actions that the method was not built for.
-
-        Raises:
-            ShapeError: they have another width.
-        """
         if action.shape[-1] != self.config.action:
             raise ShapeError(
                 f"actions of a macro-step are {action.shape[-1]} numbers, the method was built for "
                 f"{self.config.action}: set method.action to the action's dimensions times data.frame_skip"
             )
+        return self.norm(self.predictor(z, action))
 
     def unrolled(
         self, z: Float[Tensor, "B T D"], action: Float[Tensor, "B Ta A"]
@@ -182,23 +173,6 @@ class PLDM(Method):
     def latent(self, state: State) -> Float[Tensor, "B D"]:
         """Dynamics: the current latent."""
         return state[0]
-
-    def rollouts(self, state: State, actions: Float[Tensor, "B S H A"]) -> Float[Tensor, "B S H D"]:
-        """FastDynamics: the latents after each action of S candidates from each state, up to rounding those of `step`.
-
-        The actions of all steps are one product, and the first step computes the latent's once for all candidates.
-        """
-        self.check(actions)
-        count = math.ceil(len(actions) * actions.shape[1] / ROWS) if actions.device.type == "cpu" else 1
-        pieces = actions.chunk(count, 1)
-        return torch.cat([self._rollouts(state[0][:, None], piece.permute(2, 0, 1, 3)) for piece in pieces], 1)
-
-    def _rollouts(self, z: Float[Tensor, "B 1 D"], actions: Float[Tensor, "H B S A"]) -> Float[Tensor, "B S H D"]:
-        latents = []
-        for given in self.predictor.inputs(actions):
-            z = self.norm(self.predictor.moved(z, given))
-            latents.append(z)
-        return torch.stack(latents, 2)
 
 
 def tiny() -> tuple[PLDM, Batch]:
