@@ -263,3 +263,22 @@ def test_alarms_stand_above_the_charts_and_the_spectrum_has_a_history(copy: Path
 
 def test_a_run_without_alarms_has_no_box_for_them(source: str):
     assert "Usual causes" not in source and "Spectrum over time" not in source
+
+
+def test_how_sure_a_world_model_is_and_what_surprises_it_stands_on_the_page(copy: Path):
+    held = {"value": 0.903, "low": 0.897, "high": 0.908}
+    ensemble = {"episodes": 2000, "coverage": {"0.9": held}, "raw_coverage": {"0.9": held}}
+    teleport = {"pairs": 321, "accuracy": 0.987, "auroc": 0.954, "auroc_interval": [0.93, 0.97]}
+    change(copy / "report.json", uncertainty={"ensemble": ensemble}, surprise={"teleport": teleport})
+    shown = page.write(copy).read_text()
+    for said in ("90 % intervals hold", "90.3 %", "89.7 to 90.8 %", "2,000 held-back episodes", "0.954", "321 pairs",
+                 "Surprise at teleport, AUROC", "surprises more in 98.7 %"):  # fmt: skip
+        assert said in shown, said
+
+
+def test_what_each_strength_gave_is_not_in_the_cell_of_a_probe(copy: Path):
+    report = json.loads((copy / "report.json").read_text())
+    report["probe"]["position"]["settings"] = {"strength": 0.01, "validation": {"0.1": 0.111222, "0.01": 0.333444}}
+    (copy / "report.json").write_text(json.dumps(report))
+    shown = page.write(copy).read_text()
+    assert "strength 0.01, chosen among 2" in shown and "0.111222" not in shown

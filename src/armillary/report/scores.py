@@ -232,7 +232,9 @@ def _further(tree: Json) -> list[str]:
 
 def _settings(value: object) -> list[str]:
     if isinstance(value, dict):
-        return [f"{words.named(name).lower()} {words.said(part)}" for name, part in value.items()]
+        tried = branch(value, "validation")  # what each strength gave: too much for a cell
+        shown = [f"{words.named(k).lower()} {words.said(part)}" for k, part in value.items() if k != "validation"]
+        return shown + ([f"chosen among {len(tried)}"] if tried else [])
     return [words.said(value)] if value else []
 
 
