@@ -21,7 +21,7 @@ from ..planning.cloning import Cloned
 from ..planning.control import Outcome, control
 from ..planning.energies import Term, energy_of, last, scaled, summed, through, to_goal
 from ..planning.fast import folded
-from ..planning.latency import affordable, measured
+from ..planning.latency import fitting
 from ..planning.policies import Receding, Scripted
 from ..planning.readout import Readout, flat
 from ..planning.rollout import held, normalized
@@ -136,7 +136,7 @@ def stacked(latents: Float[Tensor, "E T *L D"], history: int) -> Float[Tensor, "
 
 
 def within_time(actor: Actor, milliseconds: float) -> tuple[Actor, Json]:
-    """The actor with the largest search whose plan for one world fits into the time on this machine, and what it took.
+    """The actor with a search whose plan for one world fits into the time here, and what it took.
 
     The sizes found are flags: given again, they repeat the numbers on any machine.
     """
@@ -147,12 +147,10 @@ def within_time(actor: Actor, milliseconds: float) -> tuple[Actor, Json]:
     context = {**first, "image": first["image"][:, None], "action": torch.zeros(1, 0, _width(actor, world))}
     energy = policy(actor, world, tasks).energy(context)
     random = numbered(1, planning.seed)
-    cost = measured(planning.planner, energy, world.low, world.high, random)
-    planner = affordable(planning.planner, cost, milliseconds / 1000)
-    told: Json = {"milliseconds": milliseconds, "expected_milliseconds": 1000 * cost.of(planner),
-                  "whole_search_milliseconds": 1000 * cost.of(planning.planner),
-                  "fits": cost.of(planner) <= milliseconds / 1000}  # fmt: skip
-    return replace(actor, run=replace(actor.run, planning=replace(planning, planner=planner))), told
+    fit = fitting(planning.planner, energy, world.low, world.high, random, milliseconds / 1000)
+    told: Json = {"milliseconds": milliseconds, "measured_milliseconds": 1000 * fit.seconds,
+                  "whole_search_milliseconds": 1000 * fit.whole, "fits": fit.seconds <= milliseconds / 1000}  # fmt: skip
+    return replace(actor, run=replace(actor.run, planning=replace(planning, planner=fit.planner))), told
 
 
 def _width(actor: Actor, world: World) -> int:

@@ -1,7 +1,8 @@
-"""Planning within a time limit: what a plan costs here, measured, and the largest search that fits."""
+"""Planning within a time limit: a search is shrunk until its plan, measured here, fits."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -15,18 +16,16 @@ from ..randomness import Random
 
 ROUNDS, DRAWN = ("iterations", "steps"), ("samples", "restarts")  # a planner's fields, the first that it has
 LEAST_ROUNDS, LEAST_DRAWN = 3, 8  # below which a search is none
+CLOSER = 0.95  # of the size that would just fit if nothing but candidates took time: the next one tried
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Seconds of a plan: `fixed` + `each` times the candidates of all rounds."""
+class Fit:
+    """A planner and the seconds that a plan of it takes here, and those of the whole one that was asked for."""
 
-    fixed: float
-    each: float
-
-    def of(self, planner: Any) -> float:
-        """Seconds that a planner of these sizes is expected to take."""
-        return self.fixed + self.each * rounds(planner) * drawn(planner)
+    planner: Any
+    seconds: float
+    whole: float
 
 
 def rounds(planner: Any) -> int:
@@ -46,9 +45,16 @@ def drawn(planner: Any) -> int:
     return getattr(planner, name)
 
 
-def sized(planner: Any, candidates: int, repeats: int) -> Any:
-    """The planner with so many candidates in each of so many rounds, and its elites in proportion, at least 2."""
-    before, sizes = drawn(planner), ((_first(planner, DRAWN), candidates), (_first(planner, ROUNDS), repeats))
+def sized(planner: Any, share: float) -> Any:
+    """The planner with a share of its candidates in all; rounds and candidates of a round shrink by the same factor.
+
+    Rounds shrink to `LEAST_ROUNDS` and candidates to `LEAST_DRAWN` at the least, or to what the planner has where that
+    is less; elites in proportion, to 2.
+    """
+    before, repeats = drawn(planner), rounds(planner)
+    fewer = min(repeats, max(LEAST_ROUNDS, round(repeats * share**0.5)))
+    candidates = min(before, max(LEAST_DRAWN, round(before * repeats * share / fewer)))
+    sizes = ((_first(planner, DRAWN), candidates), (_first(planner, ROUNDS), fewer))
     changes: dict[str, int] = {name: size for name, size in sizes if name is not None}
     if isinstance(elites := getattr(planner, "elites", None), int):
         changes["elites"] = min(candidates, max(min(2, elites), round(elites * candidates / before)))
@@ -57,49 +63,37 @@ def sized(planner: Any, candidates: int, repeats: int) -> Any:
     return replace(planner, **changes)
 
 
-def measured(
-    planner: Any, energy: Energy, low: Float[Tensor, " A"], high: Float[Tensor, " A"], random: Random, repeats: int = 3
-) -> Cost:
-    """What plans cost on this machine now, from a small and a whole round, each the fastest of `repeats` runs."""
-    whole = sized(planner, drawn(planner), 1)
-    small = sized(planner, max(LEAST_DRAWN, drawn(planner) // 4), 1)
-    if drawn(small) >= drawn(whole):
-        whole = sized(planner, 4 * drawn(small), 1)
-
-    def fastest(searching: Any) -> float:
-        spent = []
-        for _ in range(repeats + 1):  # the first one warms up
-            begun = time.perf_counter()
-            searching(energy, low, high, random)
-            spent.append(time.perf_counter() - begun)
-        return min(spent[1:])
-
-    quick, slow = fastest(small), fastest(whole)
-    each = max(1e-9, (slow - quick) / (drawn(whole) - drawn(small)))
-    return Cost(max(0.0, quick - each * drawn(small)), each)
+def took(
+    planner: Any, energy: Energy, low: Float[Tensor, " A"], high: Float[Tensor, " A"], random: Random, repeats: int = 5
+) -> float:
+    """Seconds of a plan on this machine now: the median of `repeats`, after one that warms up."""
+    spent = []
+    for _ in range(repeats + 1):
+        begun = time.perf_counter()
+        planner(energy, low, high, random)
+        spent.append(time.perf_counter() - begun)
+    return statistics.median(spent[1:])
 
 
-def affordable(planner: Any, cost: Cost, seconds: float) -> Any:
-    """The planner itself where it fits into `seconds`, else one with fewer candidates in all.
+def fitting(
+    planner: Any, energy: Energy, low: Float[Tensor, " A"], high: Float[Tensor, " A"], random: Random, seconds: float
+) -> Fit:
+    """The planner itself where its plan takes no longer than `seconds`, else one that is shrunk until it does not.
 
-    Rounds and candidates of a round shrink by the same factor, rounds to `LEAST_ROUNDS` and candidates to `LEAST_DRAWN`
-    at the least (or to what the planner has, where that is less); below that nothing can be saved, and `Cost.of` tells.
+    Every size that is tried is measured. Where even the least is too slow, it comes back, and `Fit.seconds` tells.
     Raises:
-        ConfigError: seconds not above 0.
+        ConfigError: seconds not above 0, or a planner whose size is not known.
     """
     if not seconds > 0:
         raise ConfigError(f"a plan within {seconds} s; give a time above 0")
-    before = rounds(planner) * drawn(planner)
-    candidates = int((seconds - cost.fixed) / cost.each)
-    if candidates >= before:
-        return planner
-    few = _between(LEAST_DRAWN, int(drawn(planner) * max(0.0, candidates / before) ** 0.5), drawn(planner))
-    fewer = _between(LEAST_ROUNDS, candidates // few, rounds(planner))
-    return sized(planner, _between(LEAST_DRAWN, candidates // fewer, drawn(planner)), fewer)
-
-
-def _between(least: int, wanted: int, most: int) -> int:
-    return min(most, max(least, wanted))
+    now, share, least = planner, 1.0, sized(planner, 0.0)
+    whole = spent = took(now, energy, low, high, random)
+    while spent > seconds and now != least:
+        share *= min(CLOSER, CLOSER * seconds / spent)
+        smaller = sized(planner, share)
+        now = smaller if smaller != now else least
+        spent = took(now, energy, low, high, random)
+    return Fit(now, spent, whole)
 
 
 def _first(planner: Any, names: tuple[str, ...]) -> str | None:
