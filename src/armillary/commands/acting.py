@@ -148,8 +148,12 @@ def within_time(actor: Actor, milliseconds: float) -> tuple[Actor, Json]:
     energy = policy(actor, world, tasks).energy(context)
     random = numbered(1, planning.seed)
     fit = fitting(planning.planner, energy, world.low, world.high, random, milliseconds / 1000)
-    told: Json = {"milliseconds": milliseconds, "measured_milliseconds": 1000 * fit.seconds,
-                  "whole_search_milliseconds": 1000 * fit.whole, "fits": fit.seconds <= milliseconds / 1000}  # fmt: skip
+    told: Json = {
+        "milliseconds": milliseconds,
+        "measured_milliseconds": 1000 * fit.seconds,
+        "whole_search_milliseconds": 1000 * fit.whole,
+        "fits": fit.seconds <= milliseconds / 1000,
+    }
     return replace(actor, run=replace(actor.run, planning=replace(planning, planner=fit.planner))), told
 
 
