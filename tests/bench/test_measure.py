@@ -9,15 +9,19 @@ import torch
 from PIL import Image
 
 from armillary.bench import comparison, measure, pictures, rows
+from armillary.bench.contenders import contender
+from armillary.bench.jobs import Terms, tries
 from armillary.bench.splits import Splits, check, open_splits
+from armillary.commands.workspace import find
 from armillary.contracts import build
 from armillary.data.formats.images import Images
 from armillary.errors import DataError
 from armillary.methods.image import ijepa
 from armillary.nn.encoder import ViT
-from armillary.probes.extract import extract, raw_input
+from armillary.probes.extract import extract, raw_input, raw_patches
 from armillary.randomness import numbered
 from armillary.recipes.run import Probe
+from armillary.types import Tokens
 
 CPU = torch.device("cpu")
 CONFIG = ijepa.Config(
@@ -70,6 +74,21 @@ def test_masks_without_labels_are_segmented_beside_their_floors_and_reach_the_pa
     assert f"| segmentation, mean IoU | ijepa | vit16x1/4 | {100 * part['score']:.1f} (" in text  # type: ignore[operator]
     assert "accuracy is unknown" in text and "Other probes" in page and "patch features of ijepa" in page
     assert str(tmp_path) not in text + page
+
+
+def test_without_labels_masks_of_held_out_images_judge_learning_rates(street: Path):
+    asked = Probe(kinds=("linear", "segmentation"), neighbors=3)
+    splits, bare = opened(street, mask="masks"), opened(street)
+    one = contender("ijepa", lambda name: (find(name).run, ""), splits, asked)
+    terms = Terms(1e9, 3, 0.1, 1)
+    assert [job.kind for job in tries(one, terms, splits)] == ["try"] * 3
+    plain = contender("ijepa", lambda name: (find(name).run, ""), bare, Probe())
+    assert tries(plain, terms, bare) == [], "nothing can judge without labels and masks"
+    known, judged = splits.known(True), splits.asked(True)
+    assert (len(known), len(judged)) == (31, 4)
+    assert measure.validated(raw_patches("image", 4, 4), splits, asked, CPU) > 0.9
+    blind = lambda batch: Tokens(torch.zeros(len(batch["image"]), 16, 3), raw_patches("image", 4, 4)(batch).pos)  # noqa: E731
+    assert measure.validated(blind, splits, asked, CPU) < 0.6
 
 
 def test_labels_and_masks_are_measured_together_and_low_shot_by_its_counts(colored: Path, monkeypatch):

@@ -62,8 +62,8 @@ def raw(run: Run, splits: Splits) -> Job:
 
 
 def tries(one: Contender, terms: Terms, splits: Splits) -> list[Job]:
-    """The learning rates to try for one contender, with seed 0; none where there are no labels to judge them by."""
-    if not splits.classes or terms.tries < 2:
+    """The learning rates to try for one contender, with seed 0; none where nothing can judge them."""
+    if not splits.judge(one.run.probe) or terms.tries < 2:
         return []
     return [_job("try", one, f, 0, terms.budget * terms.share, splits) for f in FACTORS[: terms.tries]]
 

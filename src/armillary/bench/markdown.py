@@ -53,7 +53,7 @@ def matrix(found: Summary) -> str:
 
 
 def tried(found: Summary) -> dict[str, list[str]]:
-    """The tries of each contender: rate and accuracy on the validation images."""
+    """The tries of each contender: rate and score on the validation images."""
     rows = sorted(found.tries, key=lambda row: (str(row["contender"]), float(row["lr"])))  # type: ignore[arg-type]
     names = list(dict.fromkeys(str(row["contender"]) for row in rows))
     shown = {}
@@ -65,4 +65,4 @@ def tried(found: Summary) -> dict[str, list[str]]:
                 score = f"{100 * value:.1f}" if isinstance(value, float) else "did not train"
                 cells.append(f"{words.compact(float(row['lr']))}: {score}")  # type: ignore[arg-type]
         shown[name] = "; ".join(cells)
-    return {"Contender": names, "Learning rate: accuracy on the validation images, %": list(shown.values())}
+    return {"Contender": names, "Learning rate: score on the validation images, %": list(shown.values())}

@@ -17,6 +17,7 @@ from ..probes.extract import Encode, Features, extract
 from ..probes.knn import knn
 from ..probes.linear import linear
 from ..probes.report import Report
+from ..probes.segmentation import segmentation
 from ..probes.suite import compared, reports, tasks
 from ..recipes.run import Json, Probe, write_json
 from ..training.checkpoint import checkpoints, read
@@ -78,12 +79,12 @@ def score(report: Report) -> Json:
 
 
 def validated(encode: Encode, splits: Splits, probe: Probe, device: torch.device) -> float:
-    """Linear accuracy on the images that tuning held out."""
-    known, asked = (
-        extract(encode, part, "label", min(probe.train, TUNING), device=device)
-        for part in (splits.known(True), splits.asked(True))
-    )
-    return linear(known, asked, iterations=probe.iterations).score
+    """Linear accuracy, or without labels mean IoU, on the images that tuning held out."""
+    judge, parts = splits.judge(probe), (splits.known(True), splits.asked(True))
+    rows, masked = min(probe.train, TUNING), judge == "mask"
+    known, asked = (extract(encode, part, judge, rows, device=device, pool=not masked) for part in parts)
+    report = segmentation(known, asked, probe.ignore) if masked else linear(known, asked, iterations=probe.iterations)
+    return report.score
 
 
 def untrained(method: Method, splits: Splits, probe: Probe, device: torch.device, folder: Path) -> Json:

@@ -78,6 +78,10 @@ class Splits:
         """What probes are scored on: the held-out train images in tuning, else the test images."""
         return Part(self.labeled, self.held[self.places].nonzero().flatten()) if tuning else self.test
 
+    def judge(self, probe: Probe) -> str:
+        """What learning rates are judged by on the held-out images: "label", else "mask", "" where there is neither."""
+        return "label" if self.classes else "mask" if "segmentation" in probe.kinds else ""
+
     def fingerprint(self) -> Json:
         """What of the data decides a result, without saying where they are."""
         c = self.config
@@ -112,7 +116,7 @@ def open_splits(config: Images) -> Splits:
             f"none of the {len(test)} test images of {config.path} has a label, but train images have: label some, or "
             "remove the test part, so that a tenth of the train images is held out instead"
         )
-    if not len(labeled):
+    if not classes or not len(labeled):
         classes, labeled, keep, asked = (), train, np.ones(len(train), bool), test
     images = train
     if classes and not keep.all():  # whatever folder they lie in, images without a class carry no label

@@ -112,9 +112,12 @@ def about(splits: Splits, probe: Probe) -> list[str]:
     """What a reader should know of the data."""
     if not splits.classes:
         left = [kind for kind in probe.kinds if kind not in (*PROBES, "segmentation")]
+        masked = splits.judge(probe) == "mask"
+        rates = f"judged by masks of {len(splits.asked(True))} held-out images" if masked else "the recipes' own"
+        how = "mean IoU beside label-free diagnostics" if masked else "label-free diagnostics"
         return [
-            f"{splits.config.path} has no labels of at least 2 classes: accuracy stays unknown, learning rates are the "
-            "recipes' own, and representations are compared by label-free diagnostics",
+            f"{splits.config.path} has no labels of at least 2 classes: accuracy stays unknown, learning rates are "
+            f"{rates}, and representations are compared by {how}",
             *[f"{', '.join(left)} of --probe.kinds need labels and are left out" for _ in left[:1]],
         ]
     said, judged = [], len(splits.asked(True))
@@ -163,7 +166,7 @@ def _costs(contenders: list[Contender], terms: Terms, splits: Splits, out: Path)
     """
     held = known(contenders, terms, splits, rows.read(out / "rows.jsonl"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    share = terms.share if splits.classes and terms.tries > 1 else 1.0
+    share = terms.share if splits.judge(contenders[0].run.probe) and terms.tries > 1 else 1.0
     costs = {}
     with screen.err.status("counting the FLOPs of each method's step") as status:
         for one in contenders:
