@@ -23,7 +23,7 @@ Penalty = Callable[[Float[Tensor, "B N D"], Batch], Float[Tensor, ""]]
 STRAIGHT, KEPT, HEAPS = 3, 16, 5  # directions that dimensional and late collapse leave; points that clusters leave
 BEYOND = 0.02  # a step by which a teacher that runs away moves away from its source, as a share of their distance
 ROWS = 32  # of a batch on which the penalty is computed
-WEIGHTS = {"late": 0.05, "cluster": 3.0}  # of the penalties beside the others, whose weight is 1
+WEIGHTS = {"late": 0.05, "cluster": 3.0, "temporal": 10.0}  # of the penalties beside the others, whose weight is 1
 
 
 def full(x: Float[Tensor, "B N D"], batch: Batch) -> Float[Tensor, ""]:

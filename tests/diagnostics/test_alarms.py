@@ -75,6 +75,29 @@ def test_noise_around_a_level_is_no_decline():
     assert not any(raised) and radar.verdict == "healthy"
 
 
+def test_embeddings_that_shrink_to_a_point_collapse_rather_than_drift():
+    steps = [0.5**i for i in range(1, 6)]
+    _, raised = run(*[{"std": s, "norm": 1.5 * s**0.8, "spread": 0.66 * s**0.2} for s in steps])
+    assert {alarm.kind for alarms in raised for alarm in alarms} == {"full"}
+    _, raised = run(*[{"std": s, "norm": 1.5 * s} for s in steps])  # the same at another scale
+    assert {alarm.kind for alarms in raised for alarm in alarms} == {"norm"}
+
+
+def test_tokens_that_still_differ_are_not_uniform():
+    _, raised = run(*[{"within": 0.16}] * 4)  # a quarter of what it was, as large masks of I-JEPA do in healthy runs
+    assert not any(raised)
+    _, raised = run(*[{"within": 0.04}] * 4)
+    assert {alarm.kind for alarms in raised for alarm in alarms} == {"token_uniform"}
+
+
+def test_a_predictor_that_only_knows_places_at_the_start_is_no_shortcut_yet():
+    start = {"predicted_place": 0.97, "place_gain": -0.3}
+    radar = Radar([healthy(0, **start), healthy(1, **start), healthy(2, **start), healthy(3)])
+    assert not radar.active
+    radar = Radar([healthy(step, **start) for step in range(6)])
+    assert set(radar.active) == {"position"}, "unless it stays so"
+
+
 def test_one_look_names_what_is_certain():
     place = torch.arange(90) % 9
     flat = noise(200, 1, 32).expand(-1, 9, -1) + 0.01 * noise(200, 9, 32, seed=1)

@@ -19,15 +19,16 @@ from .reading import Reading
 SPREAD = 0.05  # deviation over root mean square below which embeddings count as constant
 FEW, SHARE = 8, 0.05  # fewer directions than both 8 and 5 % of the dimensions are a dimensional collapse
 HEAPS = 0.05  # distance to neighbors over that in a normal cloud, below which embeddings are a few points
-ALIKE = 0.02  # share of the tokens' variance that is left within a datum
+ALIKE, UNLIKE = 0.02, 0.1  # share of the tokens' variance within a datum: below, collapsed; above, a fall is healthy
 PLACE, GAIN = 0.95, 0.05  # share of a prediction's variance that its place explains, while it gains less than that
 RISE = 0.3  # by how much that share may rise against the run's own past
 APART = 1.0  # distance of the teacher's weights from its source's over their size
 USUAL = {  # how many times a number may change against the run's own past before it counts: from healthy runs, widened
-    "spread": 2.0, "effective_rank": 1.4, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
+    "spread": 2.0, "std": 2.5, "effective_rank": 1.4, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
     "teacher_gap": 4.0,
 }  # fmt: skip
 SHRUNK = 5.0  # how many times the spread may fall against its peak
+LESS = 0.9  # share of its past below which the spread counts as falling
 EVER, EARLY = 8.0, 3  # how many times it may against the first readings of a run, and how many these are
 DECLINE, READINGS = 0.15, 6  # late collapse: the rank falls by this share of its peak over at least so many readings
 NEW = 2  # newest readings that a reference leaves out, once there are enough others
@@ -65,6 +66,9 @@ def full(history: History) -> Level:
         return NONE
     said = f"embeddings of different inputs differ by {spread:.1%} of their size"
     found = [Level(_ratio(SPREAD, spread), said), _fallen(history, "spread", said)]
+    before = reference(history, "spread")
+    if before is not None and spread < before * LESS:  # they shrink, and the differences faster than the size
+        found.append(_fallen(history, "std", f"embeddings shrink and differ by {now.get('std') or 0:.2g}"))
     peak = max(_values(history[:-1], "spread"), default=0.0)
     found.append(Level(_ratio(peak / SHRUNK, spread), f"{said}, {peak:.1%} at their peak"))
     if target is not None:
@@ -99,7 +103,8 @@ def token_uniform(history: History) -> Level:
     if now is None:
         return NONE
     said = f"tokens of one input hold {now:.1%} of the variance"
-    return _highest(Level(_ratio(ALIKE, now), said), _fallen(history, "within", said))
+    fall = _fallen(history, "within", said)
+    return _highest(Level(_ratio(ALIKE, now), said), Level(min(fall.value, _ratio(UNLIKE, now)), fall.seen))
 
 
 def temporal(history: History) -> Level:
@@ -118,7 +123,9 @@ def position(history: History) -> Level:
     if place is None or gain is None:
         return NONE
     said = f"the place explains {place:.0%} of what is predicted; prediction gains {max(gain, 0):.0%} over knowing it"
-    found, before = [Level(place / PLACE if gain < GAIN else 0.0, said)], reference(history, "predicted_place")
+    early = 1 < len(_values(history, "predicted_place")) <= EARLY  # all that a predictor has before it has learned
+    certain = Level(place / PLACE if gain < GAIN and not early else 0.0, said)
+    found, before = [certain], reference(history, "predicted_place")
     if before is not None:
         found.append(Level((place - before) / RISE, f"{said}; the place explained {before:.0%} before"))
     return _highest(*found)
