@@ -83,6 +83,14 @@ def test_embeddings_that_shrink_to_a_point_collapse_rather_than_drift():
     assert {alarm.kind for alarms in raised for alarm in alarms} == {"norm"}
 
 
+def test_a_run_that_is_read_from_its_first_steps_on_is_no_collapse():
+    ranks = (26.9, 15.2, 11.9, 11.3, 10.8, 10.7, 11.1, 10.8)  # of a healthy LeWM, every 25 steps
+    spreads = (0.40, 0.86, 0.97, 0.95, 1.0, 0.99, 0.96, 0.99)
+    radar = Radar()
+    for step, (rank, spread) in enumerate(zip(ranks, spreads, strict=True)):
+        assert radar.add(healthy(25 * step, effective_rank=rank, spread=spread)) == []
+
+
 def test_tokens_that_still_differ_are_not_uniform():
     _, raised = run(*[{"within": 0.16}] * 4)  # a quarter of what it was, as large masks of I-JEPA do in healthy runs
     assert not any(raised)

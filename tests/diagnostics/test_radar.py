@@ -51,7 +51,7 @@ def test_of_several_the_one_that_is_furthest_beyond_is_raised_and_names_the_othe
     (alarm,) = radar.add(healthy(8, effective_rank=7.0, clumping=0.1))
     assert alarm.kind == "cluster" and alarm.beside == ("dimensional",)
     assert "with it, less: dimensional collapse" in alarm.sentence() and set(radar.active) == {"cluster"}
-    assert [alarm.kind for alarm in radar.add(healthy(9, effective_rank=2.0, clumping=0.1))] == ["dimensional"]
+    assert [alarm.kind for alarm in radar.add(healthy(9, effective_rank=1.5, clumping=0.1))] == ["dimensional"]
     assert set(radar.active) == {"cluster", "dimensional"}, "what was raised stays while it lasts"
 
 

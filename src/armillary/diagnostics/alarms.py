@@ -24,11 +24,11 @@ PLACE, GAIN = 0.95, 0.05  # share of a prediction's variance that its place expl
 RISE = 0.3  # by how much that share may rise against the run's own past
 APART = 1.0  # distance of the teacher's weights from its source's over their size
 USUAL = {  # how many times a number may change against the run's own past before it counts: from healthy runs, widened
-    "spread": 2.0, "std": 2.5, "effective_rank": 1.4, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
+    "spread": 2.0, "std": 2.5, "effective_rank": 1.65, "clumping": 1.5, "within": 2.3, "over_time": 2.0, "norm": 2.0,
     "teacher_gap": 4.0,
 }  # fmt: skip
-SHRUNK = 5.0  # how many times the spread may fall against its peak
-LESS = 0.9  # share of its past below which the spread counts as falling
+SHRUNK = 5.0  # how many times the spread, or with it the deviation, may fall against its peak
+LESS = 0.8  # share of its peak below which the spread counts as falling
 EVER, EARLY = 8.0, 3  # how many times it may against the first readings of a run, and how many these are
 DECLINE, READINGS = 0.15, 6  # late collapse: the rank falls by this share of its peak over at least so many readings
 NEW = 2  # newest readings that a reference leaves out, once there are enough others
@@ -66,11 +66,12 @@ def full(history: History) -> Level:
         return NONE
     said = f"embeddings of different inputs differ by {spread:.1%} of their size"
     found = [Level(_ratio(SPREAD, spread), said), _fallen(history, "spread", said)]
-    before = reference(history, "spread")
-    if before is not None and spread < before * LESS:  # they shrink, and the differences faster than the size
-        found.append(_fallen(history, "std", f"embeddings shrink and differ by {now.get('std') or 0:.2g}"))
     peak = max(_values(history[:-1], "spread"), default=0.0)
     found.append(Level(_ratio(peak / SHRUNK, spread), f"{said}, {peak:.1%} at their peak"))
+    if spread < LESS * peak:  # what shrinks faster than the embeddings is how they differ
+        shrunk = f"embeddings shrink and differ by {now.get('std') or 0:.2g}"
+        most = max(_values(history[:-1], "std"), default=0.0)
+        found += [_fallen(history, "std", shrunk), Level(_ratio(most / SHRUNK, now.get("std") or 0.0), shrunk)]
     if target is not None:
         said = f"what is to be predicted differs by {target:.1%} of its size, so R² means nothing"
         found.append(Level(_ratio(SPREAD, target), said))
@@ -136,6 +137,9 @@ def norm(history: History) -> Level:
     now, before, first = history[-1].get("norm"), reference(history, "norm"), _first(history, "norm")
     if not now or not before or not first:
         return NONE
+    spread, peak = history[-1].get("spread"), max(_values(history[:-1], "spread"), default=0.0)
+    if now < before and spread is not None and spread < LESS * peak:
+        return NONE  # on the way to one point, which is a complete collapse
     recent = Level(
         abs(math.log(now / before)) / math.log(USUAL["norm"]), f"{now / before:.3g} times as large as before"
     )
@@ -227,11 +231,18 @@ def reference(history: History, name: str) -> float | None:
     """What a number was in the run's own recent past: the median of the later half of the readings before this one.
 
     The newest of them are left out once there are enough others, so that a fall over a few readings is seen whole.
-    None if this is the first reading.
+    None while there are fewer than 2, or while these differ among themselves by more than what counts as a change: as
+    early as that, everything changes, and there is no past to compare with.
     """
     past = _values(history[:-1], name)
     past = past[:-NEW] if len(past) >= 3 * NEW else past
-    return median(past[len(past) // 2 :]) if past else None
+    past = past[-max(2, len(past) - len(past) // 2) :]
+    return median(past) if len(past) >= 2 and _steady(past, name) else None
+
+
+def _steady(values: Sequence[float], name: str) -> bool:
+    low, high = min(values), max(values)
+    return high - low <= RISE if name == "predicted_place" else high <= low * USUAL[name]
 
 
 def _first(history: History, name: str) -> float | None:
