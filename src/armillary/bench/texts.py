@@ -18,6 +18,7 @@ def lead(found: Summary) -> str:
         return (
             f"{len(runs)} contenders without labels: accuracy is unknown. What stands here are label-free diagnostics "
             "of the representations of test images, which show a collapse and say little of usefulness."
+            + (" What masks say stands under other probes." if any(line.further for line in runs) else "")
         )
     gained = [line for line in runs if (line.scores["linear"].gain_interval or (0.0, 0.0))[0] > 0]
     first, free = runs[0], [line for line in runs if not line.supervised]
@@ -44,11 +45,12 @@ def how(found: Summary) -> str:
         f"{data['size']} pixels"
     ]
     if found.tries:
+        judge = "linear probe" if found.labeled else "mean IoU of masks"
         count = max(sum(row["contender"] == line.name for row in found.tries) for line in runs)
         share = _number(found.tries[0]["budget"]) / found.budget
         said[0] += (
             f", after {count} learning rates had been tried for {100 * share:.0f} % of that each, on the train images "
-            "without a held-out tenth, by which they were judged (linear probe)"
+            f"without a held-out tenth, by which they were judged ({judge})"
         )
     said.append(f"seeds: {words.listed([str(n) for n in seeds])} per contender")
     text = ". ".join(part[:1].upper() + part[1:] for part in said) + "."
