@@ -1,4 +1,4 @@
-"""Terms that keep the latents of trajectories spread out over the batch and over time, and near from step to step.
+"""Terms that keep the latents of trajectories spread over the batch and over time, near from step to step, straight.
 
 Float32. Over the batch of all ranks where samples are compared; terms of each trajectory alone are means of the rank's.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import ShapeError
+from ..parallel import all_mean
 from .decorrelate import covariance, off_diagonal, variance_hinge
 from .distance import squared
 
@@ -56,6 +58,31 @@ def time_similarity(z: Float[Tensor, "B T D"]) -> Float[Tensor, ""]:
     Source: vladisai/PLDM:pldm/objectives/vicreg.py (`sim_loss_t`).
     """
     return squared(_moving(z)[:, 1:], z[:, :-1])
+
+
+def straightening(z: Float[Tensor, "B T *N D"], least: float = 1e-6) -> Float[Tensor, ""]:
+    """How far trajectories are from straight: 1 - cosine of the angle between neighboring steps, mean.
+
+    Of z[t+1] - z[t] and z[t+2] - z[t+1], of each token alone: 0 on a straight way at any speed, 1 where each step turns
+    by a right angle, 2 where each goes back. Steps no longer than `least` have no direction: pairs with one of them are
+    left out of the mean, which is over all ranks; 0, its gradient too, where none is left. Gradient goes to all three.
+    Raises:
+        ShapeError: fewer than 3 steps.
+    Source: arXiv 2603.12231, section 3; agentic-learning-ai-lab/temporal-straightening:models/visual_world_model.py
+    (`_cos_curvature`), whose mean is not a number where none is left. The paper's stop-gradient is on the target of the
+    prediction, not here. galilai-group/stable-worldmodel:stable_worldmodel/wm/loss.py counts a still pair as cosine 0.
+    """
+    if z.shape[1] < 3:
+        raise ShapeError(
+            f"a bend needs at least 3 steps on axis 1, got shape {tuple(z.shape)}: use longer windows, or "
+            "straighten_weight 0"
+        )
+    step = z.float().diff(dim=1)
+    moves = step.detach().norm(dim=-1) > least
+    direction = F.normalize(step, dim=-1, eps=least)
+    bend, both = 1 - (direction[:, :-1] * direction[:, 1:]).sum(-1), moves[:, :-1] & moves[:, 1:]
+    kept = all_mean(both.float().sum())
+    return all_mean(bend.where(both, 0.0).sum()) / kept.where(kept > 0, 1.0)
 
 
 def _moving(z: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:

@@ -2,7 +2,8 @@
 
   latent   z_t = f(o_t)           energy  |g(z_{t-h+1..t}, a_{t-h+1..t}) - z_{t+1}|^2, gradients through both sides
   collapse prevention: SIGReg on z at each time step. No teacher, no stop-gradient, no reconstruction, no reward.
-With `rollout` > 1 the predictor is also fed its own predictions; the paper stops at teacher forcing.
+With `rollout` > 1 the predictor is also fed its own predictions; the paper stops at teacher forcing. With
+`straighten_weight` > 0 neighboring steps of z shall also point the same way (temporal straightening, arXiv 2603.12231).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ...contracts import Method
 from ...errors import ShapeError, require
 from ...functional.distance import squared
 from ...functional.regularize import sigreg, unit_directions
+from ...functional.trajectory import straightening
 from ...nn.encoder import ConvNet, Encoder, ViT, encoder
 from ...nn.folded import FoldedPredictor
 from ...nn.heads import projector
@@ -61,13 +63,15 @@ class Config:
     """random directions of SIGReg, drawn anew each step"""
     knots: int = 17
     """points at which characteristic functions are compared"""
+    straighten_weight: float = 0.0
+    """weight of 1 - cosine between neighboring steps of the latents; 0 is none, as published"""
 
     def __post_init__(self) -> None:
         names = ("width", "action", "action_width", "history", "rollout", "depth", "heads", "head_width", "hidden")
         require(1, math.inf, directions=self.directions, **{name: getattr(self, name) for name in names})
         require(2, math.inf, knots=self.knots)
         require(0, 1, dropout=self.dropout)
-        require(0, math.inf, sigreg_weight=self.sigreg_weight)
+        require(0, math.inf, sigreg_weight=self.sigreg_weight, straighten_weight=self.straighten_weight)
 
 
 class LeWM(Method):
@@ -89,8 +93,11 @@ class LeWM(Method):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Prediction and SIGReg."""
-        return {"prediction": 1.0, "sigreg": self.config.sigreg_weight}
+        """Prediction, SIGReg and, where it has a weight, straightening."""
+        weights = {"prediction": 1.0, "sigreg": self.config.sigreg_weight}
+        if self.config.straighten_weight:
+            weights["straightening"] = self.config.straighten_weight
+        return weights
 
     def latents(self, image: Float[Tensor, "B T C h w"]) -> Float[Tensor, "B T D"]:
         """The latent of each frame alone."""
@@ -139,14 +146,17 @@ class LeWM(Method):
         return torch.cat(every, 1), z[:, 1 : h + steps]
 
     def loss(self, batch: Batch, random: Random) -> Terms:
-        """Squared error of the predictions, and SIGReg of the encoded latents at each time step over the batch."""
+        """Squared error of the predictions, SIGReg of the encoded latents at each time step over the batch, bends."""
         z = self.latents(batch["image"])
         predicted, target = self.unrolled(z, batch["action"])
         directions = unit_directions(self.config.width, self.config.directions, random.shared("sigreg"))
-        return {
+        terms = {
             "prediction": squared(predicted, target),
             "sigreg": sigreg(z.transpose(0, 1), directions, self.config.knots),
         }
+        if self.config.straighten_weight:
+            terms["straightening"] = straightening(z)
+        return terms
 
     def encode(self, batch: Batch) -> Tokens:
         """The latents of a window [B, T, C, h, w] as T tokens, or of single images as one; coordinate: the step."""

@@ -4,6 +4,7 @@
   energy   w1 |p_t - z_t|^2, gradients through both sides; of z alone: w2 hinge on its std over the batch, w3 its
            covariances squared, w4 hinge on its std over time, w5 |z_{t+1} - z_t|^2, w6 |q(z_t, z_{t+1}) - a_t|^2
 No teacher, no stop-gradient, no reconstruction, no reward. EB-JEPA (arXiv 2602.03604) weighs the same terms otherwise.
+With `straighten_weight` > 0 neighboring steps of z shall also point the same way (temporal straightening, 2603.12231).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from ...contracts import Method
 from ...errors import ShapeError, require
 from ...functional.distance import squared
-from ...functional.trajectory import Samples, moments, time_similarity, time_variance
+from ...functional.trajectory import Samples, moments, straightening, time_similarity, time_variance
 from ...nn.encoder import ConvNet, Encoder, ViT, encoder
 from ...nn.recurrent import GRUTransition, ResidualTransition
 from ...randomness import Random, numbered
@@ -76,10 +77,12 @@ class Config:
     """whose variances and covariances: of the window's first latents, as released, of each step's, of all steps'"""
     weights: Weights = Weights()
     """weights of the terms"""
+    straighten_weight: float = 0.0
+    """weight of 1 - cosine between neighboring steps of the latents; 0 is none, as published"""
 
     def __post_init__(self) -> None:
         require(1, math.inf, width=self.width, action=self.action, hidden=self.hidden)
-        require(0, math.inf, rollout=self.rollout)
+        require(0, math.inf, rollout=self.rollout, straighten_weight=self.straighten_weight)
 
 
 class PLDM(Method):
@@ -96,8 +99,11 @@ class PLDM(Method):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Those of the configuration."""
-        return asdict(self.config.weights)
+        """Those of the configuration; straightening where it has one."""
+        weights = asdict(self.config.weights)
+        if self.config.straighten_weight:
+            weights["straightening"] = self.config.straighten_weight
+        return weights
 
     def latents(self, image: Float[Tensor, "B T C h w"]) -> Float[Tensor, "B T D"]:
         """The latent of each frame alone."""
@@ -136,12 +142,12 @@ class PLDM(Method):
         return torch.stack(predicted[1:], 1), z[:, 1 : steps + 1]
 
     def loss(self, batch: Batch, random: Random) -> Terms:
-        """The error of the unrolled predictions, and five terms of the encoded latents alone."""
+        """The error of the unrolled predictions, and five terms of the encoded latents alone, or six."""
         z = self.latents(batch["image"])
         predicted, target = self.unrolled(z, batch["action"])
         variance, covariance = moments(z, self.config.samples)
         action = self.inverse(torch.cat([z[:, :-1], z[:, 1:]], -1))
-        return {
+        terms = {
             "prediction": squared(predicted, target),
             "variance": variance,
             "covariance": covariance,
@@ -149,6 +155,9 @@ class PLDM(Method):
             "time_similarity": time_similarity(z),
             "inverse_dynamics": squared(action, batch["action"][:, : z.shape[1] - 1]),
         }
+        if self.config.straighten_weight:
+            terms["straightening"] = straightening(z)
+        return terms
 
     def encode(self, batch: Batch) -> Tokens:
         """The latents of a window [B, T, C, h, w] as T tokens, or of single images as one; coordinate: the step."""
