@@ -17,7 +17,8 @@ from .errors import ConfigError, suggest
 
 PACKAGE = Path(__file__).parent
 VERBS = (  # as on a first day
-    "demo", "collect", "convert", "train", "diagnose", "probe", "plan", "bench", "report", "list", "show", "doctor",
+    "demo", "collect", "convert", "train", "diagnose", "probe", "plan", "distill", "bench", "report", "list", "show",
+    "doctor",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import armillary.methods
 from armillary.contracts import Method, build, check_dynamics, check_method, method_class
 from armillary.diagnostics.forecasts import forecast_measures
 from armillary.errors import ConfigError
-from armillary.methods.control import dino_wm, jepa_wm, lewm, pldm, vjepa2_ac
+from armillary.methods.control import dino_wm, fast_lewm, hwm, jepa_wm, lewm, pldm, value_guided, vjepa2_ac
 from armillary.methods.image import ijepa
 from armillary.randomness import Random
 
@@ -85,7 +85,7 @@ def test_method_is_built_the_same_from_its_seed(name):
     assert any(not torch.equal(states[0][k], states[2][k]) for k in states[0])
 
 
-@pytest.mark.parametrize("world_model", [dino_wm, jepa_wm, lewm, pldm, vjepa2_ac])
+@pytest.mark.parametrize("world_model", [dino_wm, fast_lewm, hwm, jepa_wm, lewm, pldm, value_guided, vjepa2_ac])
 def test_world_model_keeps_the_dynamics_contract(world_model):
     torch.manual_seed(0)
     method, batch = world_model.tiny()

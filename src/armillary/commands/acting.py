@@ -16,21 +16,26 @@ from ..data.statistics import Statistics
 from ..envs.apart import FAULTS, Apart
 from ..envs.gym import Gym
 from ..envs.tasks import Tasks, World
+from ..errors import ConfigError
 from ..functional.statistics import paired_success
+from ..planning.acting_policy import Acts, is_policy
 from ..planning.cloning import Cloned
-from ..planning.control import Outcome, control
+from ..planning.control import STACKED, Outcome, control
+from ..planning.distilling import Imagined, Proposed, Scale
 from ..planning.energies import Term, energy_of, last, scaled, summed, through, to_goal
 from ..planning.fast import folded
-from ..planning.latency import fitting
-from ..planning.policies import Receding, Scripted
+from ..planning.hierarchy import AIM, TwoLevels
+from ..planning.latency import fitting, timed
+from ..planning.policies import Policy, Receding, Scripted
 from ..planning.readout import Readout, flat
 from ..planning.rollout import held, normalized
 from ..planning.settings import Planning
-from ..planning.terms import action_change, action_size, named
+from ..planning.terms import Measure, action_change, action_size, chosen
 from ..planning.windows import observed
 from ..randomness import numbered
 from ..recipes.run import Json, Run
 from ..types import Batch
+from . import policies
 from .worlds import Tell, as_dynamics, ceiling, of_world, silent, within
 
 Clone = Callable[[Float[Tensor, "n F"], Float[Tensor, "n D"]], Float[Tensor, "n A"]]
@@ -41,7 +46,10 @@ class Actor:
     """A trained model that acts. readout: of the state, by which goals are given as states; None: they are images.
 
     clone: of the data, the floor; None where none was fitted. step_seconds: that a world may take for a step, 0 without
-    limit. fast: plan with the model's folded weights, where it offers them; the same up to rounding.
+    limit. fast: plan with the model's folded weights, where it offers them; the same up to rounding. distilled: a
+    policy whose plan competes in each search; None where none does. ensemble: of a run that acts without a planner, the
+    rate of the weights by which its chunks are averaged; None where they are not. value: the way to goals, learned from
+    the episodes, that plans cost in place of `planning.distance`; None where none was fitted.
     """
 
     method: Method
@@ -51,6 +59,9 @@ class Actor:
     clone: Clone | None = None
     step_seconds: float = 0.0
     fast: bool = False
+    distilled: Clone | None = None
+    ensemble: float | None = None
+    value: Measure | None = None
 
     @property
     def history(self) -> int:
@@ -81,10 +92,22 @@ def goal_latents(method: Method, statistics: Statistics, tasks: Tasks) -> Tensor
         return observed(model, {"image": image[:, None], "action": none}, rows=256)[:, 0]
 
 
-def term(planning: Planning, goal: Tensor, readout: Readout | None = None) -> Term:
+def measure(actor: Actor) -> Measure:
+    """The distance to goals by which an actor plans.
+
+    Raises:
+        ConfigError: a learned one, where the method has none or goals are states.
+    """
+    distance = of_world(actor.run)[1].distance
+    if actor.readout is not None and (actor.value or distance == "learned"):
+        raise ConfigError("a learned distance is of latents: leave --goal-as state away, or plan with another distance")
+    return actor.value or chosen(distance, actor.method)
+
+
+def term(planning: Planning, near: Measure, goal: Tensor, readout: Readout | None = None) -> Term:
     """What a plan costs: the distance to the goal, of latents or of the states read from them, and its actions."""
-    near = to_goal(goal, named(planning.distance))
-    terms = [last(near if readout is None else through(readout, near), planning.earlier_weight)]
+    near_goal = to_goal(goal, near)
+    terms = [last(near_goal if readout is None else through(readout, near_goal), planning.earlier_weight)]
     terms += [scaled(action_size, planning.action_cost)] if planning.action_cost else []
     terms += [scaled(action_change(), planning.change_cost)] if planning.change_cost else []
     return terms[0] if len(terms) == 1 else summed(*terms)
@@ -96,14 +119,47 @@ def policy(actor: Actor, world: World, tasks: Tasks) -> Receding:
     model = folded(model) if actor.fast else model
     mean, std = (torch.tensor(getattr(actor.statistics, k)["action"]) for k in ("mean", "std"))
     goal = tasks.goal if actor.readout else goal_latents(actor.method, actor.statistics, tasks)
+    near = measure(actor)
 
     def energy(context: Batch) -> Energy:
         with torch.no_grad():
             state = model.start(seen(actor, context))
-        latent = energy_of(model, state, term(planning, goal[context["index"]], actor.readout))
+        aim = context[AIM] if AIM in context else goal[context["index"]]
+        latent = energy_of(model, state, term(planning, near, aim, actor.readout))
         return within(world, normalized(held(latent, data.frame_skip), mean, std))
 
-    return Receding(planning.planner, energy, world.low, world.high, planning.execute, data.frame_skip, planning.seed)
+    offered = None if actor.distilled is None else proposed(actor, world, tasks)
+    return Receding(planning.planner, energy, world.low, world.high, planning.execute, data.frame_skip, planning.seed,
+                    proposals=offered)  # fmt: skip
+
+
+def leveled(actor: Actor, world: World, tasks: Tasks) -> Policy:
+    """The policy that the run's planning asks for: `policy`, or two levels, of which that is the lower one, or its own.
+
+    Raises:
+        ConfigError: two levels for a method that has one, or with what only one level can do.
+    """
+    if isinstance(actor.method, Acts) and is_policy(actor.method):
+        return policies.policy(actor.method, actor.statistics, actor.run, world, tasks, actor.ensemble)
+    _, planning = of_world(actor.run)
+    below, settings, levels = policy(actor, world, tasks), planning.hierarchy, getattr(actor.method, "high", None)
+    if settings is None:
+        return below
+    if levels is None:
+        raise ConfigError(f"{type(actor.method).__name__} has no high level to plan with: add --flat")
+    if actor.readout is not None or actor.distilled is not None:
+        raise ConfigError("sub-goals are latents, so goals are images then, and no policy's plan leads to them: "
+                          "leave --goal-as state and --seeded away, or add --flat")  # fmt: skip
+    high, goal = levels(settings.bound), goal_latents(actor.method, actor.statistics, tasks)
+    below = replace(below, planner=settings.low)
+    return TwoLevels(
+        settings,
+        below,
+        high,
+        lambda context: high.start(seen(actor, context)),
+        goal,
+        measure(actor),
+    )
 
 
 def seen(actor: Actor, context: Batch) -> Batch:
@@ -115,17 +171,59 @@ def cloned(actor: Actor, world: World, tasks: Tasks) -> Cloned | None:
     """The cloned policy toward the goals' images, None where none was fitted."""
     if actor.clone is None:
         return None
-    (data, _), model = of_world(actor.run), as_dynamics(actor.method)
+    data, _ = of_world(actor.run)
     mean, std = (torch.tensor(getattr(actor.statistics, k)["action"]) for k in ("mean", "std"))
-
-    def read(context: Batch) -> Tensor:
-        return stacked(observed(model, seen(actor, context)), actor.history)[:, -1]
 
     def raw(action: Tensor) -> Tensor:
         return action.unflatten(1, (data.frame_skip, len(mean))) * std + mean
 
-    goal = flat(goal_latents(actor.method, actor.statistics, tasks))
-    return Cloned(actor.clone, read, goal, raw, world.low, world.high)
+    return Cloned(actor.clone, *sight(actor, tasks), raw, world.low, world.high)
+
+
+def distilled(actor: Actor, world: World, tasks: Tasks, network: Clone) -> Cloned:
+    """A distilled policy toward the goals' images."""
+    return Cloned(network, *sight(actor, tasks), scale(actor, world).raw, world.low, world.high)
+
+
+def sight(actor: Actor, tasks: Tasks) -> tuple[Callable[[Batch], Tensor], Tensor]:
+    """What a policy without a search sees: latents of a context's last frames [E, F], and of the goals' images."""
+    model = as_dynamics(actor.method)
+
+    def read(context: Batch) -> Tensor:
+        now = seen(actor, context)
+        if actor.history == 1:  # the same with a third less overhead, which is much of a policy's time in one world
+            return flat(model.latent(model.start(now)))
+        return stacked(observed(model, now), actor.history)[:, -1]
+
+    return read, flat(goal_latents(actor.method, actor.statistics, tasks))
+
+
+def scale(actor: Actor, world: World) -> Scale:
+    """How a distilled policy gives actions of the world."""
+    longest = getattr(world, "longest", None)
+    return Scale(world.low, world.high, of_world(actor.run)[0].frame_skip, float("inf") if longest is None else longest)
+
+
+def proposed(actor: Actor, world: World, tasks: Tasks) -> Proposed:
+    """The distilled policy's plan on the model's own predictions.
+
+    Raises:
+        ConfigError: the actor has no distilled policy.
+    """
+    if actor.distilled is None:
+        raise ConfigError("no distilled policy was given; `armillary distill RUN` makes one")
+    student = distilled(actor, world, tasks, actor.distilled)
+    return Proposed(student, imagined(actor, student.read), of_world(actor.run)[1].planner.horizon)
+
+
+def imagined(actor: Actor, read: Callable[[Batch], Tensor]) -> Imagined:
+    """What a policy that reads contexts so would see on the model's own predictions."""
+    model = as_dynamics(actor.method)
+
+    def modeled(action: Tensor) -> Tensor:
+        return actor.statistics.normalize("action", action.flatten(1))
+
+    return Imagined(folded(model) if actor.fast else model, read, lambda context: seen(actor, context), modeled)
 
 
 def stacked(latents: Float[Tensor, "E T *L D"], history: int) -> Float[Tensor, "E T F"]:
@@ -141,24 +239,29 @@ def within_time(actor: Actor, milliseconds: float) -> tuple[Actor, Json]:
     The sizes found are flags: given again, they repeat the numbers on any machine.
     """
     _, planning = of_world(actor.run)
+    if planning.hierarchy is not None:
+        raise ConfigError("a time limit shrinks one search, and this run plans with two: add --flat, or shrink them")
     world = actor.open(1)
     tasks = world.tasks(world.kinds[0], 1, planning.seed)
-    first = world.begin(tasks)
-    context = {**first, "image": first["image"][:, None], "action": torch.zeros(1, 0, _width(actor, world))}
-    energy = policy(actor, world, tasks).energy(context)
-    random = numbered(1, planning.seed)
-    fit = fitting(planning.planner, energy, world.low, world.high, random, milliseconds / 1000)
+    context = at_first(actor, world, tasks)
+    who, random = policy(actor, world, tasks), numbered(1, planning.seed)
+    offer = 0.0 if who.proposals is None else 1000 * timed(lambda: who.proposals(context, 0))  # type: ignore[misc]
+    left = max(1e-6, milliseconds - offer)
+    fit = fitting(planning.planner, who.energy(context), world.low, world.high, random, left / 1000)
     told: Json = {
         "milliseconds": milliseconds,
-        "measured_milliseconds": 1000 * fit.seconds,
-        "whole_search_milliseconds": 1000 * fit.whole,
-        "fits": fit.seconds <= milliseconds / 1000,
+        "measured_milliseconds": 1000 * fit.seconds + offer,
+        "whole_search_milliseconds": 1000 * fit.whole + offer,
+        "fits": 1000 * fit.seconds <= left,
     }
     return replace(actor, run=replace(actor.run, planning=replace(planning, planner=fit.planner))), told
 
 
-def _width(actor: Actor, world: World) -> int:
-    return of_world(actor.run)[0].frame_skip * len(world.low)
+def at_first(actor: Actor, world: World, tasks: Tasks) -> Batch:
+    """The context in which tasks begin: one frame, no action."""
+    first = world.begin(tasks)
+    none = torch.zeros(len(tasks), 0, of_world(actor.run)[0].frame_skip * len(world.low))
+    return {**first, **{name: first[name][:, None] for name in STACKED if name in first}, "action": none}
 
 
 def plan_part(
@@ -178,7 +281,7 @@ def plan_part(
             data.frame_skip, actor.history, film,
         )  # fmt: skip
 
-    model = judged(policy(actor, world, tasks), "planning", range(min(planning.films, len(tasks))))
+    model = judged(leveled(actor, world, tasks), "planning", range(min(planning.films, len(tasks))))
     world.begin(tasks)
     wandering = judged(Scripted(world.wander(numbered(len(tasks), planning.seed), planning.budget)), "random")
     part: Json = {**model.row(), **beside("random", wandering)}
@@ -213,7 +316,7 @@ def harness(actor: Actor, goals: str, time: Json) -> Json:
         "frame_skip": data.frame_skip,
         "planner": {"name": type(planning.planner).__name__, **asdict(planning.planner)},
         "execute": planning.execute,
-        "distance": planning.distance,
+        "distance": planning.distance if actor.value is None else "a value learned from the run's episodes",
         "earlier_weight": planning.earlier_weight,
         "action_cost": planning.action_cost,
         "change_cost": planning.change_cost,
@@ -223,4 +326,16 @@ def harness(actor: Actor, goals: str, time: Json) -> Json:
     }
     if actor.step_seconds:
         told["step_seconds"] = actor.step_seconds
+    if planning.hierarchy is not None:
+        told["planner_of"] = "the true dynamics alone"
+        told["hierarchy"] = asdict(planning.hierarchy) | {
+            level: {"name": type(of).__name__, **asdict(of)}
+            for level, of in (("high", planning.hierarchy.high), ("low", planning.hierarchy.low))
+        }
+    elif hasattr(actor.method, "high"):
+        told["hierarchy"] = "none: the low level alone"
+    if actor.distilled is not None:
+        told["seeded"] = "the plan of the distilled policy, rolled out in the model, competes in every search"
+    if is_policy(actor.method):
+        told = policies.harness(told, actor.method, actor.run, actor.ensemble)
     return told | ({"time_limit": time} if time else {})

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..contracts import Energy, Method
 from ..data.episodes import EpisodeDataset
 from ..functional.statistics import wilson
-from ..planning import cloning, readout, validation
+from ..planning import cloning, readout, validation, value
 from ..planning.energies import energy_of, last, squared, to_goal
 from ..planning.rollout import held, limited, normalized, rollout
 from ..planning.settings import Planning
@@ -26,7 +26,7 @@ from .worlds import as_dynamics
 
 FRAMES = 6000  # of training episodes, from which the probe and the clone are fitted
 WINDOWS, OTHERS, PLANNED = 256, 15, 32  # windows that are ranked, other sequences for each, windows that are planned in
-CLONING = cloning.Cloning()
+CLONING, VALUING = cloning.Cloning(), value.Valuing()
 HORIZONS = (1, 2, 4, 8)  # macro-steps to the goals that are planned to
 
 
@@ -70,6 +70,11 @@ def clone(data: Encoded, history: int, seed: int) -> Callable[[Tensor, Tensor], 
     """The cloned policy; see `planning.cloning`."""
     seen = [stacked(x[None], history)[0] for x in data.latents]
     return cloning.fitted(seen, [readout.flat(x) for x in data.latents], data.actions, CLONING, seed)
+
+
+def way(data: Encoded, seed: int) -> value.Way:
+    """The way that is left to goals; see `planning.value`."""
+    return value.fitted(data.latents, VALUING, seed)
 
 
 @torch.no_grad()

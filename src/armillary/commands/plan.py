@@ -13,11 +13,12 @@ from ..contracts import build
 from ..data.episodes import EpisodeDataset
 from ..envs.tasks import Tasks, World
 from ..errors import ConfigError
+from ..planning.acting_policy import is_policy
 from ..planning.settings import Planning
 from ..recipes.run import Json, Run
 from ..report import page
 from ..training.checkpoint import weights
-from . import acting, flags, goals, offline, screen, workspace, worlds
+from . import acting, flags, goals, imitation, offline, policies, screen, student, workspace, worlds
 from .progress import Watch
 
 ABOUT = "Plan to goals with a trained world model, beside random actions, cloning and the planner on true dynamics."
@@ -37,12 +38,22 @@ class Plan:
     """an image, or a .npy of images or states, to reach from where the world begins episodes"""
     goal_as: Literal["image", "state"] = "image"
     """what the planner is given of a goal: its image, or its state through a linear probe of the latent"""
+    energy: Literal["distance", "value"] = "distance"
+    """what a plan costs: planning.distance, or the steps that are left as a value says, learned from the run's episodes
+    on its latents as they are"""
     milliseconds: float = 0.0
     """plan within so much time: a smaller search where the recipe's is too slow on this machine; 0 without limit"""
     step_seconds: float = 0.0
     """an episode whose world takes longer for a step has failed, and the others go on; 0 without limit"""
     fast: bool = False
     """plan with the model's weights folded, where it offers that; the same plans up to rounding, in less time"""
+    seeded: bool = False
+    """the plan of the policy that `armillary distill` made competes in each search, so that a smaller one does"""
+    flat: bool = False
+    """plan with the low level and the recipe's one planner alone, where the recipe plans in two levels"""
+    ensemble: float | None = None
+    """of a run that acts without a planner: average its chunks where they overlap, weights exp(-ENSEMBLE * i) from the
+    oldest on, one asked for at every macro-step; ACT has 0.01"""
     offline: bool = False
     """only what recorded episodes tell of the model; needs no world"""
     at: str = "newest"
@@ -57,6 +68,10 @@ class Plan:
             raise ConfigError(f"{self}: numbers are 0 or more")
         if self.ahead and self.goal_file:
             raise ConfigError("goals come from --ahead or from --goal-file, not from both")
+        if self.seeded and self.offline:
+            raise ConfigError("--seeded is a way of acting in the world, --offline does not act; leave one of them out")
+        if self.energy == "value" and self.offline:
+            raise ConfigError("--energy value is of plans in the world, --offline does not act; leave one of them out")
 
 
 def main(arguments: list[str]) -> int:
@@ -66,8 +81,11 @@ def main(arguments: list[str]) -> int:
     run = workspace.open_run(folder, asked.recipe)
     if not asked.offline:
         _, planning = worlds.of_world(run)
+        if getattr(run.world, "kinds", None) == ():
+            raise ConfigError(f"{type(run.world).__name__} has nothing to reach: --offline tells how its rollouts hold")
         changed = {k: v for k, v in (("goals", asked.goals), ("budget", asked.budget)) if v}
-        run = replace(run, planning=replace(planning, **changed))
+        levels = None if asked.flat else planning.hierarchy
+        run = replace(run, planning=replace(planning, hierarchy=levels, **changed))
     workspace.add_to_report(folder, {})  # a folder that cannot be written shows before minutes of work, not after
     parts = planned(run, folder, asked)
     page.write(folder)
@@ -85,7 +103,9 @@ def main(arguments: list[str]) -> int:
 def planned(run: Run, folder: Path, asked: Plan = Plan()) -> Json:
     """Measure rollouts and plans of the trained method in `folder`; add them to its report and return them."""
     method = build(run.method, run.seed).eval()
-    weights(folder, method, asked.at)
+    step = weights(folder, method, asked.at)
+    policies.check(method, of_planners(asked), asked.ensemble)
+    seed = student.learned(folder, step) if asked.seeded else None
     test, train = (workspace.open_split(run, folder, split) for split in ("test", "train"))
     if not (isinstance(test, EpisodeDataset) and isinstance(train, EpisodeDataset)):
         raise ConfigError("this run was trained on no episodes: only world models are validated and plan")
@@ -93,20 +113,34 @@ def planned(run: Run, folder: Path, asked: Plan = Plan()) -> Json:
     with Watch("validating on recorded episodes", 1, unit="model"):
         data = offline.encoded(method, train)
         read, planning = offline.probe(data), run.planning if isinstance(run.planning, Planning) else Planning()
-        rolled = worlds.rollout_part(method, test)
-        rolled |= offline.offline(method, test, planning, read, rolled)
+        if is_policy(method):
+            rolled = imitation.validated(method, test, read)
+        else:
+            rolled = worlds.rollout_part(method, test)
+            rolled |= offline.offline(method, test, planning, read, rolled)
     parts: Json = {"rollout": rolled, "seconds": {"rollout": time.perf_counter() - begun}}
     if not asked.offline:
         begun = time.perf_counter()
         clone = offline.clone(data, int(getattr(method.config, "history", 1)), run.seed)
-        actor = acting.Actor(method, test.statistics, run, None, clone, asked.step_seconds, asked.fast)
+        actor = acting.Actor(method, test.statistics, run, None, clone, asked.step_seconds, asked.fast, seed,
+                             asked.ensemble)  # fmt: skip
         if asked.goal_as == "state":
             actor = replace(actor, readout=_needed(read))
+        if asked.energy == "value":
+            actor = replace(actor, value=offline.way(data, run.seed))
         parts["plan"], films = acted(actor, asked, test, read)
         worlds.save_films(folder, films)
         parts["seconds"]["plan"] = time.perf_counter() - begun  # type: ignore[index]
     workspace.add_to_report(folder, parts)
     return parts
+
+
+def of_planners(asked: Plan) -> dict[str, object]:
+    """Flags that a planner is told by, and their values; false where they are not set."""
+    return {
+        "--milliseconds": asked.milliseconds, "--fast": asked.fast, "--seeded": asked.seeded, "--flat": asked.flat,
+        "--goal-as state": asked.goal_as == "state", "--energy value": asked.energy == "value",
+    }  # fmt: skip
 
 
 def acted(

@@ -30,7 +30,7 @@ from ..training.checkpoint import lock
 
 log = logging.getLogger("armillary.commands")
 
-MEASURED = ("probe", "measured", "rollout", "plan", "summary")  # parts of report.json that belong to certain weights
+MEASURED = ("probe", "measured", "rollout", "plan", "distilled", "summary")  # parts of a report about certain weights
 FAULTS = (ImportError, NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 
 

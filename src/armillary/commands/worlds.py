@@ -16,6 +16,7 @@ from ..data.store import open_columns
 from ..envs.tasks import Tasks, World
 from ..errors import ConfigError
 from ..functional.statistics import bootstrap, mean_interval, paired_mean
+from ..planning.acting_policy import Viewed, is_policy
 from ..planning.energies import goal_energy
 from ..planning.errors_by_horizon import RolloutErrors, rollout_errors
 from ..planning.policies import Receding
@@ -117,11 +118,13 @@ def rollout_part(method: Method, dataset: EpisodeDataset, horizon: int = 8, wind
 
 
 def as_dynamics(method: Method) -> Dynamics:
-    """The method, which must keep the contract of dynamics.
+    """The method, which must keep the contract of dynamics; of a policy the latents of frames alone.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it is neither.
     """
+    if is_policy(method):
+        return Viewed(method)  # type: ignore[arg-type]
     if not isinstance(method, Dynamics):
         raise ConfigError(f"{type(method).__name__} has no start, step and latent: it is no world model to plan with")
     return method

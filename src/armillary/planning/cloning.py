@@ -8,7 +8,7 @@ data. For the floor of papers it is kept small: no history beyond the model's ow
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +39,9 @@ class Cloning:
 
 
 def fitted(
-    seen: Sequence[Float[Tensor, "T F"]],
-    goals: Sequence[Float[Tensor, "T D"]],
-    actions: Sequence[Float[Tensor, "U A"]],
+    seen: Sequence[Float[Tensor, "_T F"]],
+    goals: Sequence[Float[Tensor, "_T D"]],
+    actions: Sequence[Float[Tensor, "_U A"]],
     settings: Cloning = Cloning(),
     seed: int = 0,
 ) -> Callable[[Float[Tensor, "n F"], Float[Tensor, "n D"]], Float[Tensor, "n A"]]:
@@ -62,30 +62,48 @@ def fitted(
     place = torch.cat([torch.arange(int(n)) for n in lengths])
     left = lengths.repeat_interleave(lengths) - 1 - place  # frames that follow in the episode
     starts = (left > 0).nonzero().flatten()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = _Network(x, g, a.shape[1], settings.hidden)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     rows = numbered(settings.steps, seed)  # of numbers, one for each step
     drawn = rows.integers("cloning/frame", len(starts), settings.batch)
     later = rows.uniform("cloning/goal", settings.batch)
-    with torch.enable_grad():
+
+    def pairs() -> Pairs:
         for chosen, share in zip(drawn, later, strict=True):
             at = starts[chosen]
             ahead = 1 + (share * left[at]).long()
+            yield x[at], g[at + ahead], a[at]
+
+    return regressed(begun(x, g, a.shape[1], settings.hidden, seed), pairs(), settings)
+
+
+Pairs = Iterator[tuple[Float[Tensor, "b F"], Float[Tensor, "b D"], Float[Tensor, "b A"]]]  # seen, goal, action
+
+
+def begun(seen: Float[Tensor, "n F"], goal: Float[Tensor, "n D"], actions: int, hidden: int, seed: int) -> Network:
+    """A new network for inputs that are spread like these, with the weights that `seed` gives."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(seen, goal, actions, hidden)
+
+
+def regressed(network: Network, pairs: Pairs, settings: Cloning) -> Network:
+    """The network after one optimizer step by mean squared error on each batch of pairs; `settings.steps` of them."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
+    with torch.enable_grad():
+        for seen, goal, action in pairs:
             optimizer.zero_grad(set_to_none=True)
-            nn.functional.mse_loss(network(x[at], g[at + ahead]), a[at]).backward()
+            nn.functional.mse_loss(network(seen, goal), action).backward()
             optimizer.step()
             schedule.step()
     return network.requires_grad_(False).eval()
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """Two hidden layers on standardized inputs."""
 
     def __init__(self, seen: Tensor, goal: Tensor, actions: int, hidden: int) -> None:
         super().__init__()
+        self.sizes = {"seen": seen.shape[1], "goal": goal.shape[1], "actions": actions, "hidden": hidden}
         both = [(part.mean(0), part.std(0, correction=0).clamp_min(1e-6)) for part in (seen, goal)]
         self.middle = nn.Parameter(torch.cat([mean for mean, _ in both]), requires_grad=False)
         self.spread = nn.Parameter(torch.cat([std for _, std in both]), requires_grad=False)
@@ -95,12 +113,13 @@ class _Network(nn.Module):
         )  # fmt: skip
 
     def forward(self, seen: Float[Tensor, "n F"], goal: Float[Tensor, "n D"]) -> Float[Tensor, "n A"]:
+        """The action for what is seen and the goal."""
         return self.layers((torch.cat([seen, goal], 1).float() - self.middle) / self.spread)
 
 
 @dataclass(frozen=True)
 class Cloned:
-    """A cloned network as a policy: one macro-action for each context, inside the bounds.
+    """A cloned or distilled network as a policy: one macro-action for each context, inside the bounds.
 
     read: what a context shows, as the network was fitted. goal: of each episode. raw: macro-actions [n, A] as the
     network gives them to raw ones [n, frame_skip, A] in the environment's units.
@@ -116,5 +135,8 @@ class Cloned:
     def __call__(self, context: Batch, step: int, memory: object) -> tuple[Float[Tensor, "E n a"], object]:
         """The next macro-action; nothing is remembered."""
         with torch.no_grad():
-            action = self.raw(self.network(self.read(context), self.goal[context["index"]]))
-        return action.clamp(self.low, self.high), None
+            return self.act(self.read(context), self.goal[context["index"]]), None
+
+    def act(self, seen: Float[Tensor, "n F"], goal: Float[Tensor, "n D"]) -> Float[Tensor, "n k a"]:
+        """The macro-action for what is seen and the goal."""
+        return self.raw(self.network(seen, goal)).clamp(self.low, self.high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -67,10 +68,15 @@ def took(
     planner: Any, energy: Energy, low: Float[Tensor, " A"], high: Float[Tensor, " A"], random: Random, repeats: int = 5
 ) -> float:
     """Seconds of a plan on this machine now: the median of `repeats`, after one that warms up."""
+    return timed(lambda: planner(energy, low, high, random), repeats)
+
+
+def timed(call: Callable[[], object], repeats: int = 5) -> float:
+    """Seconds of a call on this machine now: the median of `repeats`, after one that warms up."""
     spent = []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
-        planner(energy, low, high, random)
+        call()
         spent.append(time.perf_counter() - begun)
     return statistics.median(spent[1:])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -98,5 +99,30 @@ def named(measure: str) -> Measure:
         ConfigError: there is none.
     """
     if measure not in MEASURES:
-        raise ConfigError(f"there is no distance {measure!r}; known: {', '.join(MEASURES)}")
+        raise ConfigError(f"there is no distance {measure!r}; known: {', '.join(MEASURES)}, and learned")
     return MEASURES[measure]
+
+
+@runtime_checkable
+class Shaped(Protocol):
+    """A world model whose latents were shaped by a distance of its own, such as the steps that are left to a goal."""
+
+    def goal_distance(self, z: Float[Tensor, "n *L D"], goal: Float[Tensor, "n *L D"]) -> Float[Tensor, " n"]:
+        """How far latents are from those of their goals, >= 0."""
+        ...
+
+
+def chosen(distance: str, model: object) -> Measure:
+    """The distance of that name; "learned" is the one that the model was trained to have.
+
+    Raises:
+        ConfigError: there is none of that name, or the model has none of its own.
+    """
+    if distance != "learned":
+        return named(distance)
+    if not isinstance(model, Shaped):
+        raise ConfigError(
+            f"{type(model).__name__} learned no distance to goals: set planning.distance to one of "
+            f"{', '.join(MEASURES)}, or train a method that does, such as value_guided"
+        )
+    return model.goal_distance

@@ -26,10 +26,11 @@ def alone(batch: Batch, t: int) -> Batch:
 
 
 def observed(dynamics: Dynamics[Any], batch: Batch, rows: int = 512) -> Float[Tensor, "n T *L D"]:
-    """The latent of each frame of prepared windows alone, image [n, T, C, h, w] and proprio [n, T, P] where it is."""
+    """The latent of each frame of prepared windows alone, image [n, T, C, h, w], proprio [n, T, P], or both."""
     frames, parts = {name: batch[name].flatten(0, 1) for name in SEEN if name in batch}, []
-    for part in torch.arange(len(frames["image"])).split(rows):
+    shown, windows = next((x, batch[name].shape[:2]) for name, x in frames.items())
+    for part in torch.arange(len(shown)).split(rows):
         single = {name: x[part][:, None] for name, x in frames.items()}
-        single["action"] = single["image"].new_zeros(len(part), 0, batch["action"].shape[2])
+        single["action"] = shown.new_zeros(len(part), 0, batch["action"].shape[2])
         parts.append(dynamics.latent(dynamics.start(single)))
-    return torch.cat(parts).unflatten(0, batch["image"].shape[:2])
+    return torch.cat(parts).unflatten(0, windows)

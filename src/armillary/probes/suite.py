@@ -21,7 +21,7 @@ from .report import Report, paired
 from .retrieval import retrieval
 from .segmentation import segmentation
 
-INPUTS = ("image", "video", "points", "wave", "spectrogram", "signal", "text")
+INPUTS = ("image", "video", "points", "wave", "spectrogram", "signal", "text", "proprio")
 RECALL = (1, 5, 10)  # neighbors; those that there are
 VIEWS = {"label": "label", "tokens": "label", "mask": "mask"}  # what probes read, and their target; tokens are kept
 Pair = tuple[Features, Features]  # of the train rows and of the test rows

@@ -48,6 +48,7 @@ def render(record: Record) -> str:
         sections.figures(record),
         sections.episodes(record),
         sections.plans(record),
+        sections.distilled(record),
         sections.probes(record),
         sections.rollout(record),
         sections.validation(record),

@@ -24,6 +24,7 @@ REFERENCES = {  # key in report.json: what a reader calls it
     "random": "random policy",
     "cloned": "goal-conditioned cloning",
     "true_dynamics": "true dynamics",
+    "planner": "its planner",
     "copy": "copy-last",
     "shuffled": "shuffled actions",
 }
@@ -131,6 +132,35 @@ def plans(report: Json) -> list[Planned]:
         )
         found.append(planned)
     return found
+
+
+def distilled(report: Json) -> list[Score]:
+    """Success of a distilled policy, one for each kind of goal, beside the planner that it is of.
+
+    settings: time for an action of policy and planner, all episodes at once.
+    """
+    found = []
+    for kind, tree in branch(report, "distilled").items():
+        value = number(tree.get("success")) if isinstance(tree, dict) else None
+        if value is None or not isinstance(tree, dict):
+            continue
+        goals = f"{words.count(number(tree['goals']))} goals" if number(tree.get("goals")) else ""
+        said = times(tree.get("seconds_per_action"), tree.get("planner_seconds_per_action"))
+        score = Score(
+            words.named(kind), value, ends(tree.get("interval")), "share", _references(tree, "success", ("planner",)),
+            goals, said, number(tree.get("difference")), ends(tree.get("difference_interval")),
+        )  # fmt: skip
+        found.append(score)
+    return found
+
+
+def times(policy: object, planner: object) -> str:
+    """Two times for an action in words, and how many of the first go into the second."""
+    ours, theirs = number(policy), number(planner)
+    if not ours or not theirs:
+        return ""
+    own, planned = (f"{words.compact(1000 * seconds)} ms" for seconds in (ours, theirs))
+    return f"{own}, planner {planned}: {words.count(theirs / ours)} times"
 
 
 def _spent(tree: Json) -> list[str]:

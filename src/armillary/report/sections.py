@@ -24,6 +24,8 @@ ABOUT = {
     "ring": "The ring marks the goal, the dots where the agent has been; a frame appears once the goal is reached.",
     "frame": "A frame appears once the goal is reached.",
     "plan": "Share of goals that planning with the learned model reaches at any step of an episode.",
+    "distilled": "A network that learned what the planner does acts in one forward pass and plans nothing. Its goals "
+    "are the planner's, which are not those that it learned on.",
     "probes": "A simple model reads the frozen representation. What it scores on an untrained encoder and on the raw "
     "input says how much of that was learned.",
     "validation": "Recorded episodes alone, before anything moves: whether the model tells the recorded actions from "
@@ -161,6 +163,20 @@ def plans(record: Record) -> Markup:
     harness = [(words.named(name), words.said(value)) for name, value in flat(branch(record.report, "plan", "harness"))]
     box = element("div", element("h3", "How it was measured"), tables.pairs(harness), class_="harness")
     return _section("Planning", ABOUT["plan"], tables.planned(plans), box if harness else Markup(""))
+
+
+def distilled(record: Record) -> Markup:
+    """What a policy that was distilled from plans reaches without planning, beside its planner."""
+    found = scores.distilled(record.report)
+    if not found:
+        return Markup("")
+    alone = branch(record.report, "distilled", "alone")
+    said = scores.times(alone.get("policy_seconds_per_action"), alone.get("planner_seconds_per_action"))
+    note = element("p", f"In a single world an action takes {said}.", class_="small quiet") if said else Markup("")
+    harness = flat(branch(record.report, "distilled", "harness"))
+    rows = [(words.named(name), words.said(value)) for name, value in harness]
+    box = element("div", element("h3", "How it was measured"), tables.pairs(rows), class_="harness")
+    return _section("Distilled policy", ABOUT["distilled"], tables.distilled(found), note, box if rows else Markup(""))
 
 
 def probes(record: Record) -> Markup:

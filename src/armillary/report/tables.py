@@ -15,6 +15,7 @@ COLORS = {  # of references in bars: (variable of the style sheet, dashes); a sh
     "random": ("untrained", ""),
     "cloned": ("raw", ""),
     "true_dynamics": ("ceiling", ""),
+    "planner": ("ceiling", "2 2"),
     "copy": ("untrained", "2 2"),
     "shuffled": ("raw", "2 2"),
 }
@@ -100,6 +101,12 @@ def planned(plans: Sequence[Planned]) -> Markup:
         end = "" if plan.at_end is None else _with_range(words.figure(plan.at_end, "share"), ranged)
         details.append((end, _difference(plan)))
     return bars(plans, ("Goals", "At the last step", "Minus true dynamics"), details)
+
+
+def distilled(policies: Sequence[Score]) -> Markup:
+    """Success rates of a distilled policy as bars, and its time."""
+    details = [(_difference(score), element("span", score.settings, class_="small quiet")) for score in policies]
+    return bars(policies, ("Goals", "Minus its planner", "Time for an action"), details)
 
 
 def _named(score: Score) -> Markup:
