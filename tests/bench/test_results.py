@@ -23,5 +23,8 @@ def test_page_is_made_from_the_rows_beside_it(path: Path):
 @pytest.mark.parametrize("path", ROWS, ids=lambda path: path.stem)
 def test_every_row_is_of_a_commit_and_names_no_place(path: Path):
     for row in rows.read(path):
+        if row["kind"] == "floor":  # written by hand, told by its source
+            assert "from the data card" in row["contender"] and 0 < row["score"] < 1
+            continue
         assert re.fullmatch(r"[0-9a-f]{40}", str(row["commit"])), f"{row['key']} was made by {row['commit']!r}"
     assert not re.search(r"/(home|root|work|tmp|Users)/", path.read_text(encoding="utf-8"))

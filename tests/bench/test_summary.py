@@ -78,6 +78,29 @@ def test_lines_hold_means_gains_floors_and_ranks():
     assert "1 of 2 contenders beat their own untrained backbone" in markdown.render(found)
 
 
+def test_untrained_encoders_are_counted_once_whatever_their_version_says_beside():
+    newer = [run("newer", seed, 0.6) for seed in range(3)]
+    for row in newer:
+        row["untrained"]["diagnostics"]["clumping"] = 0.9
+    floor = next(line for line in summary([*THREE, *newer]).lines if line.kind == "untrained")
+    assert floor.seeds == 3
+
+
+def test_warnings_are_told_whole_with_whose_they_are_and_not_those_of_tries():
+    cut = ("step 75: it collapses. Usually because of this " + "and that " * 40)[:300]
+    warned = [run("good", 0, 0.8, warnings=[cut, "low"]), run("good", 1, 0.8, warnings=["low"])]
+    found = summary([*warned, tried("good", 1.0, 0.5, warnings=["of a try"])])
+    assert found.warnings == ("good, seed 0: step 75: it collapses.", "good, seed 0; good, seed 1: low")
+
+
+def test_floors_are_told_and_ranks_of_two_seeds_have_no_interval():
+    floor = {"key": "f", "kind": "floor", "contender": "a guess", "seed": 0, "measure": "accuracy", "score": 0.25}
+    text = markdown.render(summary([*(row for row in THREE if row["seed"] < 2), floor]))
+    assert "Floor: accuracy 25 %, a guess." in text
+    line = next(line for line in text.splitlines() if line.startswith("| good"))
+    assert "| 1 |" in line and "(1 to" not in line
+
+
 def test_pairs_are_made_of_the_seeds_that_both_have():
     found = summary([*THREE[:3], THREE[4]])
     gap = answers(0.8, 1).double().mean() - answers(0.5, 1).double().mean()

@@ -38,13 +38,15 @@ def scores(found: Summary) -> Chart:
         for y, line in enumerate(lines):
             color = {"run": colors.accent, PIXELS: colors.raw}.get(line.kind, colors.untrained)
             score = line.scores.get("linear")
-            x = 100 * line.main if score else line.main
+            x = 100 * line.main if score or found.masked else line.main
             if score:
                 low, high = (100 * end for end in score.interval)
                 axes.plot([low, high], [y, y], color=color, linewidth=1.6)
                 axes.plot(
                     [100 * value for value in score.seeds], [y] * len(score.seeds), "|", color=color, markersize=7
                 )
+            elif line.iou:
+                axes.plot([100 * value for value in line.iou], [y] * len(line.iou), "|", color=color, markersize=7)
             axes.plot([x], [y], "o" if line.kind == "run" else "D", color=color, markersize=5)
         axes.yaxis.set_major_locator(MaxNLocator(1))
         axes.set_yticks([])
@@ -56,7 +58,8 @@ def scores(found: Summary) -> Chart:
                 va="center", color=colors.ink, fontsize=_font(line.name),
             )  # fmt: skip
 
-    what = "Linear accuracy, %" if found.labeled else "RankMe: directions in use"
+    masked = "Mean IoU, %" if found.masked else "Uniformity of embeddings, negative: higher is more uniform"
+    what = "Linear accuracy, %" if found.labeled else masked
     return Chart(what, "mean, interval over seeds, and single seeds; diamonds are floors", draw, labels=True)
 
 

@@ -125,8 +125,8 @@ def together(contenders: Sequence[Contender], terms: Terms, splits: Splits, rows
         paid = row["kind"] == "try" or (row["kind"] == "run" and row["budget"] == budget)
         return paid and row["data"] == data and all(probing(row).get(name) in (None, probe[name]) for name in MEASURED)
 
-    mine = [row for row in rows if row["key"] in keys]
-    return [row for row in rows if row["key"] not in keys and alike(row)] + mine
+    mine = [row for row in rows if row["key"] in keys or row["kind"] == "floor"]
+    return [row for row in rows if row["key"] not in keys and row["kind"] != "floor" and alike(row)] + mine
 
 
 def _rounded(factor: float) -> float:

@@ -21,6 +21,8 @@ from .measure import PROBES
 from .rows import unpacked
 
 Interval = tuple[float, float]
+FLOOR = "floor"
+LONGEST = 300  # characters of a warning that rows keep
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Line:
     """A contender, or a floor. cost: sums and means over its runs as JSON; curve: (FLOPs, mean, lowest, highest).
 
     further: of each seed, the other probes that were asked for, by name. supervised: whether it was trained on labels.
+    iou: mean IoU of each seed, where there are masks.
     """
 
     name: str
@@ -55,11 +58,14 @@ class Line:
     verdicts: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     supervised: bool = False
+    iou: tuple[float, ...] = ()
 
     @property
     def main(self) -> float:
-        """By what lines are ordered: linear accuracy, or RankMe where there are no labels."""
-        return self.scores["linear"].mean if self.scores else float(self.diagnostics.get("rankme") or 0.0)  # type: ignore[arg-type]
+        """By what lines are ordered: linear accuracy; without labels mean IoU, or minus the embeddings' uniformity."""
+        if self.scores:
+            return self.scores["linear"].mean
+        return sum(self.iou) / len(self.iou) if self.iou else -float(self.diagnostics.get("uniformity") or 0.0)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,12 @@ class Summary:
     commits: tuple[str, ...]
     budget: float
     probe_rows: tuple[int, int]
+    floors: tuple[Json, ...] = ()
+
+    @property
+    def masked(self) -> bool:
+        """Whether masks judge, for want of labels."""
+        return not self.labeled and any(line.iou for line in self.lines)
 
     def tree(self) -> Json:
         """As JSON."""
@@ -100,10 +112,13 @@ class Summary:
 def summary(rows: Sequence[Json], failures: Sequence[Json] = ()) -> Summary:
     """Everything that pages show, from rows alone.
 
+    Rows of kind "floor", written by hand, hold what trivial baselines reach on the test images: contender, measure,
+    score.
     Raises:
         DataError: there are no runs, or runs of different data, budgets or settings of probes are mixed.
     """
-    rows = _current(rows)
+    floors = tuple(row for row in rows if row["kind"] == FLOOR)
+    rows = _current([row for row in rows if row["kind"] != FLOOR])
     runs = [row for row in rows if row["kind"] == "run"]
     if not runs:
         raise DataError("no run is finished: there is nothing to compare yet")
@@ -113,7 +128,7 @@ def summary(rows: Sequence[Json], failures: Sequence[Json] = ()) -> Summary:
     for row in sorted(runs, key=lambda row: int(row["seed"])):  # type: ignore[call-overload]
         grouped[str(row["contender"])].append(row)
     lines = [_line(name, mine) for name, mine in grouped.items()]
-    lines += _untrained(runs) + [_pixels(row) for row in rows if row["kind"] == PIXELS]
+    lines += _untrained(runs) + [_pixels(row, runs) for row in rows if row["kind"] == PIXELS]
     labeled = all(line.scores for line in lines)
     if labeled:
         lines = _ranked(lines, {name: _answers(mine, "linear") for name, mine in grouped.items()})
@@ -121,11 +136,21 @@ def summary(rows: Sequence[Json], failures: Sequence[Json] = ()) -> Summary:
     order = [line.name for line in lines if line.kind == "run"]
     pairs = _pairs(order, grouped) if labeled else ()
     tries = tuple(row for row in rows if row["kind"] == "try")
-    warnings = tuple(sorted({str(text) for row in rows for text in row.get("warnings") or ()}))  # type: ignore[attr-defined]
     commits = tuple(sorted({str(row["commit"]) for row in runs}))
     data, budget, first = _held(runs[0], "data"), float(runs[0]["budget"]), _held(runs[0], "scores")  # type: ignore[arg-type, call-overload]
     used = (int(first.get("train", 0)), int(first.get("test", 0)))
-    return Summary(data, tuple(lines), pairs, tries, tuple(failures), warnings, labeled, commits, budget, used)
+    return Summary(data, tuple(lines), pairs, tries, tuple(failures), _warnings(runs), labeled, commits, budget, used,
+                   floors)  # fmt: skip
+
+
+def _warnings(runs: Sequence[Json]) -> tuple[str, ...]:
+    """What runs warned of, whole sentences only, with whose run it was; tries are left out."""
+    found = {}
+    for row in runs:
+        for text in row.get("warnings") or ():  # type: ignore[attr-defined]
+            whole = str(text) if len(str(text)) < LONGEST else str(text).rpartition(". ")[0] + "."
+            found.setdefault(whole, []).append(f"{row['contender']}, seed {row['seed']}")
+    return tuple(sorted(f"{'; '.join(whose)}: {text}" for text, whose in found.items()))
 
 
 def _check_alike(runs: Sequence[Json]) -> None:
@@ -173,7 +198,7 @@ def _line(name: str, mine: list[Json]) -> Line:
         name, "run", str(mine[0]["backbone"]), len(mine), scores, None,
         _averaged([_held(row, "scores") for row in mine]), _averaged([_held(row, UNTRAINED) for row in mine]),
         cost, _curve(mine), _further(mine), tuple(sorted({str(_held(row, "scores")["verdict"]) for row in mine})),
-        tuple(str(row["key"]) for row in mine), _supervised(mine[0]),
+        tuple(str(row["key"]) for row in mine), _supervised(mine[0]), _iou(mine, "score"),
     )  # fmt: skip
 
 
@@ -189,15 +214,27 @@ def _untrained(runs: list[Json]) -> list[Line]:
     found: dict[str, dict[str, Json]] = defaultdict(dict)
     for row in runs:
         floor = _held(row, UNTRAINED)
-        found[str(row["backbone"])].setdefault(str(floor), {"scores": floor, "commit": row["commit"]})
-    return [_floor(f"{UNTRAINED} {name}", UNTRAINED, name, list(held.values())) for name, held in found.items()]
+        told = floor["linear"]["rows"] if "linear" in floor else floor["diagnostics"].get("rankme")  # of any version
+        found[str(row["backbone"])].setdefault(str(told), row)
+    lines = []
+    for name, rows in found.items():
+        held = [{"scores": _held(row, UNTRAINED), "commit": row["commit"]} for row in rows.values()]
+        iou = _iou(list(rows.values()), UNTRAINED)
+        lines.append(_floor(f"{UNTRAINED} {name}", UNTRAINED, name, held, iou))
+    return lines
 
 
-def _pixels(row: Json) -> Line:
-    return _floor("raw pixels", PIXELS, "", [row])
+def _pixels(row: Json, runs: list[Json]) -> Line:
+    return _floor("raw pixels", PIXELS, "", [row], _iou(runs[:1], "raw"))
 
 
-def _floor(name: str, kind: str, backbone: str, held: list[Json]) -> Line:
+def _iou(runs: Sequence[Json], key: str) -> tuple[float, ...]:
+    """Mean IoU of each run's segmentation; key: of the trained encoder, the untrained one, or raw patches."""
+    parts = [row["further"].get("segmentation", {}) for row in runs if isinstance(row.get("further"), dict)]  # type: ignore[union-attr]
+    return tuple(float(part[key]) for part in parts if part.get(key) is not None)
+
+
+def _floor(name: str, kind: str, backbone: str, held: list[Json], iou: tuple[float, ...] = ()) -> Line:
     parts, scores = [_held(row, "scores") for row in held], {}
     for probe in PROBES if "linear" in parts[0] else ():
         right = _answers(held, probe)
@@ -206,7 +243,8 @@ def _floor(name: str, kind: str, backbone: str, held: list[Json]) -> Line:
     cost: Json = {"commit": ", ".join(sorted({str(row["commit"])[:8] for row in held}))}
     verdicts = tuple(sorted({str(part["verdict"]) for part in parts}))
     keys = tuple(str(row["key"]) for row in held if "key" in row)
-    return Line(name, kind, backbone, len(held), scores, None, _averaged(parts), {}, cost, (), (), verdicts, keys)
+    return Line(name, kind, backbone, len(held), scores, None, _averaged(parts), {}, cost, (), (), verdicts, keys,
+                iou=iou)  # fmt: skip
 
 
 def _ranked(lines: list[Line], answers: dict[str, Right]) -> list[Line]:

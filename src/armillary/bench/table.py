@@ -9,6 +9,8 @@ from ..report import words
 from .summary import Interval, Line, Score, Summary
 
 MINUS = "−"
+FEW = 2  # seeds whose ranks have no interval
+SHOWN = ("score", "untrained", "raw", "difference", "chance")  # of a probe, in columns of their own
 
 
 def columns(found: Summary, short: bool = False) -> dict[str, list[str]]:
@@ -22,6 +24,9 @@ def columns(found: Summary, short: bool = False) -> dict[str, list[str]]:
             made["kNN over untrained"] = lambda line: gain(line.scores["knn"])
         made["Rank"] = rank
     else:
+        if found.masked:
+            made["Mean IoU, % (each seed)"] = iou
+        made["Uniformity"] = lambda line: number(line.diagnostics.get("uniformity"))
         made["RankMe"] = lambda line: number(line.diagnostics.get("rankme"))
         made["Untrained"] = lambda line: number(line.untrained_diagnostics.get("rankme"))
         made["Participation"] = lambda line: number(line.diagnostics.get("participation"))
@@ -31,6 +36,7 @@ def columns(found: Summary, short: bool = False) -> dict[str, list[str]]:
     made["CPU min"] = lambda line: number(_cost(line, "cpu_seconds", 60))
     if not short:
         made |= {
+            "Wall min": lambda line: number(_cost(line, "seconds", 60)) if line.kind == "run" else "",
             "FLOPs": lambda line: words.compact(_cost(line, "flops")) if line.kind == "run" else "",
             "Samples": lambda line: words.count(_cost(line, "samples")) if line.kind == "run" else "",
             "Learning rate": learning_rate(found),
@@ -44,7 +50,7 @@ def further(found: Summary) -> dict[str, list[str]]:
     """The other probes: value with interval of each seed, what it is over the untrained backbone, and the floors."""
     lines = [line for line in found.lines if any(line.further)]
     shown: dict[str, list[str]] = {"Probe": [], "Contender": [], "Backbone": [], "Score": [], "Over untrained": [],
-                                   "Untrained": [], "Raw pixels": []}  # fmt: skip
+                                   "Untrained": [], "Raw pixels": [], "Also": []}  # fmt: skip
     for name in dict.fromkeys(name for line in lines for held in line.further for name in held):
         have = [line for line in lines if any(name in held for held in line.further)]
         ordered = sorted(have, key=lambda line: -_first(line, name, "score"))
@@ -58,7 +64,19 @@ def further(found: Summary) -> dict[str, list[str]]:
             shown["Over untrained"].append(_seeds(seeds, "difference", "difference_interval", sign="+"))
             shown["Untrained"].append(_seeds(seeds, "untrained", "untrained_interval"))
             shown["Raw pixels"].append(_seeds(seeds[:1], "raw", "raw_interval"))
+            shown["Also"].append(_also(seeds))
     return shown
+
+
+def _also(seeds: list[dict[str, Any]]) -> str:
+    """The other figures of a probe, one value for each seed, in percent."""
+    names = [name for name, value in seeds[0].items() if isinstance(value, float) and name not in SHOWN]
+    names = [name for name in names if seeds[0][name] != seeds[0]["score"]]
+    told = [
+        f"{name.replace('_', ' ')} " + ", ".join(f"{100 * one[name]:.1f}" for one in seeds if name in one)
+        for name in names
+    ]
+    return "; ".join(told).replace("-", MINUS)
 
 
 def _first(line: Line, name: str, key: str) -> float:
@@ -90,7 +108,17 @@ def points(difference: float, interval: Interval | None) -> str:
 
 def rank(line: Line) -> str:
     """The rank with its interval."""
-    return "" if line.rank is None else f"{line.rank[0]:g} ({line.rank[1]} to {line.rank[2]})"
+    if line.rank is None:
+        return ""
+    return f"{line.rank[0]:g}" + (f" ({line.rank[1]} to {line.rank[2]})" if line.seeds > FEW else "")
+
+
+def iou(line: Line) -> str:
+    """Mean IoU over seeds, and of each of them."""
+    if not line.iou:
+        return ""
+    each = ", ".join(f"{100 * value:.1f}" for value in line.iou)
+    return f"{100 * sum(line.iou) / len(line.iou):.1f}" + (f" ({each})" if len(line.iou) > 1 else "")
 
 
 def number(value: object) -> str:

@@ -14,15 +14,21 @@ FURTHER = (
 def lead(found: Summary) -> str:
     """What came out, in a sentence or two."""
     runs = _runs(found)
+    if found.masked:
+        return (
+            f"{len(runs)} contenders without labels, judged by masks: the best mean IoU is "
+            f"{words.figure(runs[0].main, 'share')}, of {runs[0].name}; intervals and gains over untrained backbones "
+            "stand under other probes. Other columns are label-free diagnostics of test images."
+        )
     if not found.labeled:
         return (
             f"{len(runs)} contenders without labels: accuracy is unknown. What stands here are label-free diagnostics "
-            "of the representations of test images, which show a collapse and say little of usefulness."
-            + (" What masks say stands under other probes." if any(line.further for line in runs) else "")
+            "of the representations of test images, which show a collapse and say little of usefulness; the order is "
+            "that of uniformity, the more uniform first, and no ranking."
         )
     gained = [line for line in runs if (line.scores["linear"].gain_interval or (0.0, 0.0))[0] > 0]
     first, free = runs[0], [line for line in runs if not line.supervised]
-    tied = [line.name for line in runs[1:] if line.rank and line.rank[1] == 1]
+    tied = [pair.second for pair in found.pairs if pair.first == first.name and not pair.differ]
     shared = f"; {words.listed(tied)} may be as good" if tied else ""
     without = f" Trained without labels: {_best(free[0])}." if first.supervised and free else ""
     return (
@@ -53,14 +59,18 @@ def how(found: Summary) -> str:
             f"without a held-out tenth, by which they were judged ({judge})"
         )
     said.append(f"seeds: {words.listed([str(n) for n in seeds])} per contender")
+    said += [
+        f"floor: {floor['measure']} {words.figure(_number(floor['score']), 'share')}, {floor['contender']}"
+        for floor in found.floors
+    ]
     text = ". ".join(part[:1].upper() + part[1:] for part in said) + "."
     if not found.labeled:
         return text
     return text + (
         f" Probes are fitted on frozen features of {words.count(found.probe_rows[0])} train images and scored on "
         f"{words.count(found.probe_rows[1])} test images, which nothing was chosen by. Intervals are "
-        "95 %: of scores Student's over seeds (Wilson's over test images for a single seed), of gains and differences "
-        "paired over test images and seeds, of ranks a bootstrap of both."
+        "95 %: of scores Student's over seeds for these test images (Wilson's over test images for a single seed), of "
+        "gains and differences paired over test images and seeds, of ranks a bootstrap of both."
     )
 
 
@@ -83,7 +93,7 @@ def notes(found: Summary) -> list[str]:
         bad = [verdict for verdict in line.verdicts if verdict != "healthy"]
         if bad and line.kind == "run":
             said.append(f"{line.name}: {'; '.join(bad)}.")
-    said += [f"Warning of a run: {text}" for text in found.warnings]
+    said += [f"Warned by the code of its commit, {text}" for text in found.warnings]
     dirty = [commit for commit in found.commits if commit.endswith("-dirty") or not commit]
     if dirty:
         said.append("Some rows were made by code that is not exactly that of a commit.")

@@ -24,9 +24,10 @@ from . import measure, pictures, rows
 from .contenders import PIXELS, Contender, Find, contender, fitted
 from .jobs import FORMAT, Job, Terms, fields, raw, runs, tries
 from .splits import Splits, open_splits
+from .summary import LONGEST
 
 CURVE = 4  # places along a training where it is measured, the end among them
-WARNINGS, LONGEST = 3, 300  # that a row keeps, and their characters
+WARNINGS = 3  # that a row keeps
 
 
 @dataclass(frozen=True)

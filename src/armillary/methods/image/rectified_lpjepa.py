@@ -8,6 +8,7 @@ SW: squared sliced 2-Wasserstein distance of the batch to as many samples. No te
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,9 +95,19 @@ class RectifiedLpJEPA(Method):
         Source: arXiv 2602.01456; YilunKuang/rectified-lp-jepa:MINIMAL.md.
         """
         c = self.config
-        z = [self.embed(view) for view in self.views(batch, random)]
         wanted = [rectified_samples(random, c.out, c.p, c.mu, self.sigma, stream=f"target/{v}") for v in range(2)]
         directions = unit_directions(c.out, c.directions, random.shared("directions"))
+        return self.between(*self.views(batch, random), wanted, directions)
+
+    def between(
+        self,
+        one: Float[Tensor, "B C s s"],
+        two: Float[Tensor, "B C s s"],
+        wanted: Sequence[Float[Tensor, "B D"]],
+        directions: Float[Tensor, "D S"],
+    ) -> Terms:
+        """The terms of two given views; wanted: samples of the target for each of them."""
+        z = [self.embed(view) for view in (one, two)]
         apart = [rdmreg(own, samples, directions) for own, samples in zip(z, wanted, strict=True)]
         return {"invariance": squared(*z), "matching": torch.stack(apart).mean()}
 
