@@ -77,6 +77,15 @@ def test_what_is_drawn_depends_on_the_sample_alone_and_begins_the_same():
     assert not torch.equal(places, fixations(weight, 5, Random(3, 12, random.sample), 1))
 
 
+def test_places_where_the_eye_was_before_are_not_gone_back_to():
+    weight, random = torch.ones(6, 5, 5), numbered(6)
+    before = fixations(weight, 3, numbered(6, 9), 1)
+    for draw in range(20):
+        place = fixations(weight, 1, random.child(draw), 1, visited=before)
+        apart = (place - before).abs().amax(-1)
+        assert bool((apart > 1).all())
+
+
 def test_scale_of_the_weights_does_not_matter_and_useless_ones_are_uniform():
     weight, random = noise(5, 4, 4).exp(), numbered(5)
     assert torch.equal(fixations(weight * 1e-30, 3, random), fixations(weight, 3, random))

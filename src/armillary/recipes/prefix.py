@@ -13,7 +13,7 @@ def fast_lewm_two_rooms() -> Run:
     """Fast-LeWM on Two Rooms, small, prefixes of eight macro-steps; not measured yet.
 
     Data, encoder, width, SIGReg, planner, schedule and steps are those of `lewm_two_rooms`, which unrolls eight steps
-    in training. Plans have nine macro-steps: the last goes on from the model's own prediction of the eighth.
+    in training. Plans have eight macro-steps, one fewer, so that all of a plan is one prefix of those that are trained.
     """
     base = lewm_two_rooms()
     world = base.method
@@ -22,7 +22,8 @@ def fast_lewm_two_rooms() -> Run:
         depth=2, inner=world.heads * world.head_width, hidden=world.hidden, dropout=world.dropout,
         sigreg_weight=world.sigreg_weight, directions=world.directions,
     )  # fmt: skip
-    return replace(base, method=method)
+    planning = replace(base.planning, planner=replace(base.planning.planner, horizon=world.rollout))
+    return replace(base, method=method, planning=planning)
 
 
 def lewm_two_rooms_straight() -> Run:

@@ -18,7 +18,7 @@ def lewm_point_maze() -> Run:
     """LeWM on Point Maze, 20 layouts, small; not measured yet.
 
     First `armillary collect lewm_point_maze --episodes 1000 --length 150`. Two frames show the ball's velocity. The
-    low level of `hwm_point_maze` is the same model.
+    low level of `hwm_point_maze` has the same sizes and objective.
     """
     base = lewm_two_rooms()
     method = replace(base.method, width=64, history=2, rollout=7, head_width=32)

@@ -38,7 +38,12 @@ def contrast(image: Float[Tensor, "B C h w"], size: int) -> Float[Tensor, "B r c
 
 @torch.no_grad()
 def fixations(
-    weight: Float[Tensor, "B r c"], count: int, random: Random, reach: int = 0, stream: str = "fixations"
+    weight: Float[Tensor, "B r c"],
+    count: int,
+    random: Random,
+    reach: int = 0,
+    stream: str = "fixations",
+    visited: Int[Tensor, "B v 2"] | None = None,
 ) -> Int[Tensor, "B n 2"]:
     """Row and column of `count` places of a grid, drawn one after the other in proportion to `weight`.
 
@@ -47,6 +52,7 @@ def fixations(
     same for any `count`. Weights that are negative or no numbers count as 0; a row of zeros is drawn uniformly.
     Args:
         reach: in places; negative for none, so that a place may come again.
+        visited: row and column of places where the eye was before, as if they had been drawn first.
     Raises:
         ConfigError: `count` is below 1.
         ShapeError: there is no weight for each sample.
@@ -61,14 +67,21 @@ def fixations(
     row, column = (axis.flatten() for axis in _axes(rows, columns, weight.device))
     left = weight.double().nan_to_num(0.0, 0.0, 0.0).clamp_min(0).flatten(1)
     left = left / left.sum(1, keepdim=True).clamp_min(torch.finfo(left.dtype).tiny) + UNLIKELY
+
+    def without(left: Tensor, place: Tensor) -> Tensor:
+        """What is left after a place [B, 2]."""
+        near = ((row - place[:, :1]).abs() <= reach) & ((column - place[:, 1:]).abs() <= reach)
+        return torch.where(near, VISITED, left)
+
+    for place in () if visited is None else visited.unbind(1):
+        left = without(left, place)
     found = []
     for k in range(count):
         edge = left.cumsum(1)
         point = (random.uniform(f"{stream}/{k}", 1).double() + HALF) * edge[:, -1:]
         place = torch.searchsorted(edge, point, right=True)  # [B, 1]
         found.append(torch.cat([row[place], column[place]], 1))
-        near = ((row - row[place]).abs() <= reach) & ((column - column[place]).abs() <= reach)
-        left = torch.where(near, VISITED, left)
+        left = without(left, found[-1])
     return torch.stack(found, 1)
 
 

@@ -321,6 +321,17 @@ def test_a_model_that_ignores_actions_ranks_by_chance_and_training_makes_it_foll
     assert reciprocal_rank(found, wanted).mean() > 0.45
 
 
+def test_possible_next_saccades_go_where_those_of_training_may():
+    config = replace(seq_jepa.tiny()[0].config, sequence="saccades", gaze="anywhere", fovea=0.25, inhibition=1.0)
+    method, batch = build(config), seq_jepa.tiny()[1]
+    random, side = Random(0, 3, batch["index"]), batch["image"].shape[-1]
+    size = method.fovea(batch["image"])
+    where = method.looks(batch, random, 2, 0)[1]
+    for copy in range(12):
+        there = method.looks(batch, random.child(copy), 0, 1, where)[1]
+        assert bool(((there - where).mul(side).round().abs().amax(-1) > size).all())
+
+
 # ---- wrong input
 
 

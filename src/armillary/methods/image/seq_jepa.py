@@ -137,12 +137,20 @@ class SeqJEPA(Method):
         """One term."""
         return {"prediction": 1.0}
 
-    def looks(self, batch: Batch, random: Random, seen: int, following: int) -> Looks:
-        """So many views as are seen and as are predicted, and the parameters of each, whose differences are actions."""
+    def looks(
+        self, batch: Batch, random: Random, seen: int, following: int, before: Float[Tensor, "B T P"] | None = None
+    ) -> Looks:
+        """So many views as are seen and as are predicted, and the parameters of each, whose differences are actions.
+
+        before: parameters of views that these follow; saccades do not return to them.
+        """
         image, c = batch["image"], self.config
         if c.sequence == "saccades":
             size = self.fovea(image)
-            corner = fixations(self.weigh(image, size), seen + following, random, int(c.inhibition * size))
+            sides = torch.tensor(image.shape[-2:], device=image.device)
+            visited = None if before is None else (before * sides).round().long()
+            corner = fixations(self.weigh(image, size), seen + following, random, int(c.inhibition * size),
+                               visited=visited)  # fmt: skip
             share = [corner[..., axis] / image.shape[axis - 2] for axis in (0, 1)]
             return foveae(image, corner, size), torch.stack(share, -1)
         drawn = [draw(random, c.seen, f"seen {k}") for k in range(seen)]
@@ -225,7 +233,7 @@ class SeqJEPA(Method):
         whole = self.aggregate(self.features(views), self.action(where.diff(dim=1)))
         found, wanted = [], []
         for copy in range(count):
-            view, there = self.looks(batch, random.child(copy), 0, 1)
+            view, there = self.looks(batch, random.child(copy), 0, 1, where)
             told = self.action(there - where[:, -1:])[:, 0]
             found.append(F.normalize(self.predictor(torch.cat([whole, told], -1)).float(), dim=-1))
             wanted.append(F.normalize(self.targets(view)[:, 0].float(), dim=-1))
