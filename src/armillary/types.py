@@ -50,6 +50,12 @@ class Tokens:
         valid = None if any(part.valid is None for part in parts) else torch.cat([part.valid for part in parts])  # type: ignore[misc]
         return Tokens(torch.cat([part.x.float() for part in parts]), torch.cat([part.pos for part in parts]), valid)
 
+    @staticmethod
+    def over_time(z: Float[Tensor, "B T D"]) -> Tokens:
+        """One token for each step of trajectories; its coordinate is the step."""
+        step = torch.arange(z.shape[1], device=z.device, dtype=torch.float32)
+        return Tokens(z, step[:, None].expand(len(z), -1, 1))
+
     def take(self, index: Int[Tensor, "B K"]) -> Tokens:
         """The tokens at `index`; a set operation, so the order follows `index`."""
         valid = None if self.valid is None else self.valid.gather(1, index)

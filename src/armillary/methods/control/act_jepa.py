@@ -218,7 +218,7 @@ class ACTJEPA(Method):
         single = self.key in batch and batch[self.key].ndim == (4 if self.key == "image" else 2)
         held = {name: batch[name] for name in ("image", "proprio") if name in batch}
         z = self.latents(self.observer, {name: x[:, None] for name, x in held.items()} if single else held)
-        return Tokens(z, torch.arange(z.shape[1], device=z.device, dtype=torch.float32)[:, None].expand(len(z), -1, 1))
+        return Tokens.over_time(z)
 
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """Predicted latents on the window, step after step, beside the latent of the first frame."""

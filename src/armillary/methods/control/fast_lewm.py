@@ -227,7 +227,7 @@ class FastLeWM(Method):
         """The latents of a window [B, T, C, h, w] as T tokens, or of single images as one; coordinate: the step."""
         image = batch["image"] if batch["image"].ndim == 5 else batch["image"][:, None]
         z = self.latents(image)
-        return Tokens(z, torch.arange(z.shape[1], device=z.device, dtype=torch.float32)[:, None].expand(len(z), -1, 1))
+        return Tokens.over_time(z)
 
     def forecast(self, batch: Batch, random: Random) -> Forecast:
         """Predictions on the window, and the latent before each target."""
