@@ -35,6 +35,25 @@ def scenes(n: int, side: int = 4, patch: int = 4, classes: int = 3, noise: float
     return Features(x, mask.int(), index, index, grid(side, side).expand(n, -1, -1))
 
 
+def small_things(n: int, side: int = 3, seed: int = 0) -> Features:
+    """Masks whose classes change within tokens of 4 x 4 pixels, which know the class of each of their quarters."""
+    generator = torch.Generator().manual_seed(seed)
+    quarters = torch.randint(0, 2, (n, 2 * side, 2 * side), generator=generator)
+    known = quarters.view(n, side, 2, side, 2).transpose(2, 3).flatten(1, 2).flatten(2).float()  # [n, N, 4]
+    index = torch.arange(n)
+    mask = quarters.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    return Features(known, mask.int(), index, index, grid(side, side).expand(n, -1, -1))
+
+
+def test_what_is_smaller_than_a_token_needs_cells():
+    train, test = small_things(60), small_things(30, seed=1)
+    coarse, fine = segmentation(train, test), segmentation(train, test, cells=2)
+    assert fine.score > 0.8 > 0.7 > coarse.score  # enlarging blurs the borders of pixels
+    assert fine.settings["cells"] == 2 and coarse.settings["cells"] == 1
+    with pytest.raises(ConfigError, match="5 cells in each of 3x3 tokens"):
+        segmentation(train, test, cells=5)
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (10, 7)])  # cells of equal size, and of unequal ones
 def test_shares_of_cells_equal_loops(shape):
     mask = torch.randint(0, 5, (3, *shape), generator=torch.Generator().manual_seed(0)).int()

@@ -191,7 +191,9 @@ def fields(run: Run) -> Json:
     tree: dict[str, Any] = values(run)
     tree["data"] = {**tree["data"], "path": Path(str(tree["data"]["path"])).resolve().name}
     tree["loop"] = {name: tree["loop"][name] for name in ("precision", "accumulate")}
-    further = ("kinds", "shots", "draws", "ignore", "specificity") if set(run.probe.kinds) - set(PROBES) else ()
+    further = (
+        ("kinds", "shots", "draws", "ignore", "specificity", "cells") if set(run.probe.kinds) - set(PROBES) else ()
+    )
     tree["probe"] = {name: tree["probe"][name] for name in MEASURED + further}
     return {name: tree[name] for name in ("method", "data", "batch", "optim", "loop", "seed", "probe")}
 

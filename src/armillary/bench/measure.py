@@ -83,7 +83,11 @@ def validated(encode: Encode, splits: Splits, probe: Probe, device: torch.device
     judge, parts = splits.judge(probe), (splits.known(True), splits.asked(True))
     rows, masked = min(probe.train, TUNING), judge == "mask"
     known, asked = (extract(encode, part, judge, rows, device=device, pool=not masked) for part in parts)
-    report = segmentation(known, asked, probe.ignore) if masked else linear(known, asked, iterations=probe.iterations)
+    report = (
+        segmentation(known, asked, probe.ignore, cells=probe.cells)
+        if masked
+        else linear(known, asked, iterations=probe.iterations)
+    )
     return report.score
 
 

@@ -28,6 +28,7 @@ def segmentation(
     strengths: tuple[float, ...] = STRENGTHS,
     iterations: int = 100,
     seed: int = 0,
+    cells: int = 1,
 ) -> Report:
     """Mean IoU of a linear classifier of tokens [n, N, D] whose logits are enlarged bilinearly to the masks [n, h, w].
 
@@ -38,48 +39,57 @@ def segmentation(
 
     Args:
         patches: tokens that are fitted, at most, drawn at random.
+        cells: parts of a token each way, each with a linear map of its own: what is smaller than a token needs them.
     Returns:
         details: iou by class (None where it does not occur), pixel_accuracy, with two classes foreground_iou; with
         NAME_interval of each.
     Raises:
-        ConfigError: no patches, or settings that `linear` refuses.
+        ConfigError: no patches or cells, more cells than a token has pixels, or settings that `linear` refuses.
         ShapeError: tokens were not kept, or fill no grid.
         DataError: targets are no masks, one class only, fewer than 2 images, NaN.
     """
     begun = time.perf_counter()
     strengths = ordered(strengths)
-    if patches < 1:
-        raise ConfigError(f"patches is {patches}: give at least 1")
+    if min(patches, cells) < 1:
+        raise ConfigError(f"patches is {patches}, cells {cells}: give at least 1")
     rows, columns, order = _grid(train, test)
     classes = _classes(train, test, ignore)
+    if rows * cells > train.y.shape[1] or columns * cells > train.y.shape[2]:
+        raise ConfigError(
+            f"{cells} cells in each of {rows}x{columns} tokens are more than the masks' {tuple(train.y.shape[1:])} "
+            "pixels: use fewer (probe.cells)"
+        )
     n, parts = train.x.shape[:2]
     flat, asked = standardized(train.x[:, order].flatten(0, 1), test.x[:, order].flatten(0, 1))
     x = flat.unflatten(0, (n, parts))
-    shares = patch_shares(train.y, rows, columns, classes, ignore)
+    shares = patch_shares(train.y, rows * cells, columns * cells, classes, ignore)
+    shares = shares.view(n, rows, cells, columns, cells, classes).transpose(2, 3).flatten(1, 2).flatten(2, 3)
     held = held_out(n, seed)
 
     def fitted(images: Tensor, start: Tensor, strength: float) -> Tensor:
         some, share = x[images].flatten(0, 1), shares[images].flatten(0, 1)
-        known = share.sum(1).nonzero()[:, 0]
+        known = share.sum((1, 2)).nonzero()[:, 0]  # share: [tokens, cells * cells, K]
         if not len(known):
             raise DataError(f"every pixel of the fitted images is {ignore}, which is ignored: give more labeled images")
         known = known[numbered(1, seed).order("patches", len(known))[0, :patches]]
-        return fit(some[known], share[known], start, strength, iterations)
+        some, parts = some[known], zip(share[known].unbind(1), start.split(classes), strict=True)
+        return torch.cat([fit(some, part, begun, strength, iterations) for part, begun in parts])
 
     def counted(tokens: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        maps = logits(tokens, weight).view(len(y), rows, columns, classes).permute(0, 3, 1, 2)
+        maps = logits(tokens, weight).view(len(y), rows, columns, cells, cells, classes)
+        maps = maps.permute(0, 5, 1, 3, 2, 4).reshape(len(y), classes, rows * cells, columns * cells)
         return confusions(maps, y, ignore)
 
     chosen, start, tried = search(
         strengths,
-        flat.new_zeros(classes, flat.shape[1] + 1),
+        flat.new_zeros(cells * cells * classes, flat.shape[1] + 1),
         lambda weight, strength: fitted(~held, weight, strength),
         lambda weight: float(_figures(counted(x[held].flatten(0, 1), train.y[held], weight).sum(0))[0].nan_to_num(0.0)),
     )
     matrix = counted(asked, test.y, fitted(torch.ones_like(held), start, chosen))
     settings = {"strength": chosen, "validation": tried, "patches": patches, "ignore": ignore,
-                "iterations": iterations, "seed": seed}  # fmt: skip
-    return _report(matrix, int(shares.sum((0, 1)).argmax()), train, test, settings, begun)
+                "iterations": iterations, "seed": seed, "cells": cells}  # fmt: skip
+    return _report(matrix, int(shares.sum((0, 1, 2)).argmax()), train, test, settings, begun)
 
 
 def patch_shares(

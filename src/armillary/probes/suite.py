@@ -30,7 +30,7 @@ Task = Callable[[Features, Features], Report]
 Kind = Literal["linear", "knn", "attentive", "low_shot", "segmentation", "retrieval", "clinical"]
 
 
-COUNTS = ("train", "test", "states", "neighbors", "iterations", "draws")
+COUNTS = ("train", "test", "states", "neighbors", "iterations", "draws", "cells")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Probe:
     """number in masks that stands for no class"""
     specificity: float = 0.9
     """at which the clinical probe gives the sensitivity"""
+    cells: int = 1
+    """parts of a token each way in segmentation, each with a linear map of its own; small things need them"""
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in COUNTS}
@@ -84,7 +86,7 @@ def tasks(probe: Probe) -> dict[str, tuple[str, Task]]:
         "attentive": ("tokens", attentive),
         "retrieval": ("label", lambda *pair: retrieval(*pair, at=tuple(k for k in RECALL if k <= len(pair[0].x)))),
         "clinical": ("label", partial(clinical, specificity=probe.specificity, iterations=iterations)),
-        "segmentation": ("mask", partial(segmentation, ignore=probe.ignore)),
+        "segmentation": ("mask", partial(segmentation, ignore=probe.ignore, cells=probe.cells)),
     }
     found: dict[str, tuple[str, Task]] = {}
     for kind in probe.kinds:
