@@ -18,7 +18,7 @@ from .reading import Reading
 
 SPREAD = 0.05  # deviation over root mean square below which embeddings count as constant
 FEW, SHARE = 8, 0.05  # fewer directions than both 8 and 5 % of the dimensions are a dimensional collapse
-HEAPS = 0.05  # distance to neighbors over that in a normal cloud, below which embeddings are a few points
+HEAPS, LOOSE = 0.05, 0.15  # distance to neighbors over that in a normal cloud: below, few points; above, a fall is fine
 ALIKE, UNLIKE = 0.02, 0.1  # share of the tokens' variance within a datum: below, collapsed; above, a fall is healthy
 PLACE, GAIN = 0.95, 0.05  # share of a prediction's variance that its place explains, while it gains less than that
 RISE = 0.3  # by how much that share may rise against the run's own past
@@ -95,7 +95,8 @@ def cluster(history: History) -> Level:
     if now is None:
         return NONE
     said = f"neighbors are {now:.1%} as far away as in a normal cloud"
-    return _highest(Level(_ratio(HEAPS, now), said), _fallen(history, "clumping", said))
+    fall = _fallen(history, "clumping", said)
+    return _highest(Level(_ratio(HEAPS, now), said), fall if now < LOOSE else NONE)
 
 
 def token_uniform(history: History) -> Level:
@@ -105,7 +106,7 @@ def token_uniform(history: History) -> Level:
         return NONE
     said = f"tokens of one input hold {now:.1%} of the variance"
     fall = _fallen(history, "within", said)
-    return _highest(Level(_ratio(ALIKE, now), said), Level(min(fall.value, _ratio(UNLIKE, now)), fall.seen))
+    return _highest(Level(_ratio(ALIKE, now), said), fall if now < UNLIKE else NONE)
 
 
 def temporal(history: History) -> Level:
