@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from armillary.bench import comparison, markdown, page, rows
+from armillary.bench import charts, comparison, markdown, page, rows
 from armillary.bench.summary import summary
 from armillary.errors import DataError
 from armillary.functional.statistics import wilson
@@ -191,6 +191,19 @@ def test_further_probes_of_some_contenders_and_unknown_numbers_are_shown(tmp_pat
     assert text.index("| third | vit8x1/4 | 60.0 (? to ?)") < text.index("| good | vit8x1/4 | 40.0")
     assert "Other probes" in (tmp_path / "comparison.html").read_text()
     assert rows.plain(written.tree())
+
+
+def test_low_shot_probes_become_a_curve_of_labeled_images():
+    def low(score: float, count: int) -> dict[str, Any]:
+        return {"score": score, "raw": 0.2, "train": count, "interval": [0, 1]}
+
+    shots = {"low_shot_5_per_class": low(0.5, 10), "low_shot_1_per_class": low(0.3, 2), "linear": low(0.9, 50)}
+    more = {"low_shot_5_per_class": low(0.7, 10), "low_shot_1_per_class": low(0.4, 2), "linear": low(0.9, 50)}
+    found = summary([run("good", 0, 0.8, further=shots), run("good", 1, 0.8, further=more), run("poor", 0, 0.5)])
+    assert "Score against labels" in [chart.title for chart in charts.charts(found)]
+    count, scores = charts._low_shot(found.lines[0], "score")
+    assert count.tolist() == [2, 10] and scores.flatten().tolist() == pytest.approx([30, 40, 50, 70])
+    assert "Score against labels" not in [chart.title for chart in charts.charts(summary(THREE))]
 
 
 def test_page_of_twenty_contenders_names_all_and_no_label_is_wider_than_its_margin(tmp_path: Path):
