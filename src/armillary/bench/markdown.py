@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..report import words
 from . import table
 from .summary import Summary
-from .texts import FURTHER, failed, how, lead, notes
+from .texts import CURVE, FURTHER, failed, how, lead, notes
 
 
 def render(found: Summary) -> str:
@@ -24,11 +24,25 @@ def render(found: Summary) -> str:
             "differ by chance).",
             matrix(found),
         ]
+    if any(line.curve for line in found.lines):
+        parts += ["## Score against compute", CURVE, grid(curves(found))]
     if found.tries:
         parts += ["## Learning rates that were tried", grid(tried(found))]
     if found.failures:
         parts += ["## What failed", *[f"- {line}" for line in failed(found)]]
     return "\n\n".join(parts) + "\n"
+
+
+def curves(found: Summary) -> dict[str, list[str]]:
+    """Nearest-neighbor accuracy of each contender at the places along its training where it was measured."""
+    lines = [line for line in found.lines if line.curve]
+    most = max(len(line.curve) for line in lines)
+    shown = {"Contender": [line.name for line in lines]}
+    for i in range(most):
+        cells = [line.curve[i] if i < len(line.curve) else None for line in lines]
+        share = max(at[0] for at in cells if at) / max(line.curve[-1][0] for line in lines)
+        shown[f"{100 * share:.0f} %"] = ["" if at is None else f"{100 * at[1]:.1f}" for at in cells]
+    return shown
 
 
 def grid(columns: dict[str, list[str]]) -> str:

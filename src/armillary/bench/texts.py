@@ -11,6 +11,12 @@ FURTHER = (
 )
 
 
+CURVE = (
+    "Nearest-neighbor accuracy, %, mean of seeds, after so much of the budget; on fewer rows than the table above, "
+    "where there are many."
+)
+
+
 def lead(found: Summary) -> str:
     """What came out, in a sentence or two."""
     runs = _runs(found)
