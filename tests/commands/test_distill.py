@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from armillary.cli import main
-from armillary.commands import distill, screen, student, workspace
+from armillary.commands import acting, distill, screen, student, workspace
+from armillary.contracts import build
 from armillary.envs.point_maze import PointMaze
 from armillary.envs.two_rooms import TwoRooms
+from armillary.errors import ConfigError
 from armillary.planning import cloning, distilling
+from armillary.planning.gradient import Gradient
 from armillary.recipes import run as runs
 from armillary.report import page
 
@@ -107,6 +111,17 @@ def test_no_task_is_both_learned_on_and_judged_on(folder: Path, monkeypatch: pyt
     assert len({tuple(row) for pairs in judged + learned for row in pairs.tolist()}) == 2 * 5 + 4 * 4
 
 
+def test_worlds_are_opened_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    opened: list[int] = []
+    real = TwoRooms.open
+    monkeypatch.setattr(TwoRooms, "open", lambda self, count: opened.append(count) or real(self, count))
+    distilled(folder)
+    assert opened == [3, 4, 1]  # judged on, learned in, and the one in which time is taken
+    opened.clear()
+    assert main(["distill", str(folder), "--rounds", "1", "--goals", "3"]) == 0
+    assert opened == [3, 1]
+
+
 def test_layouts_that_are_held_back_are_not_learned_on():
     world = PointMaze().open(1)
     assert any(kind.startswith("unseen") for kind in world.kinds)
@@ -168,6 +183,25 @@ def test_new_training_takes_the_part_away(folder: Path):
 def test_a_run_without_a_world_is_refused(trained: Path, recipe: str, capsys: pytest.CaptureFixture):
     assert main(["distill", str(trained), "--recipe", recipe]) == 2
     assert "no world" in capsys.readouterr().err
+
+
+def test_a_world_without_goals_is_refused_as_plan_does(tmp_path: Path, capsys: pytest.CaptureFixture):
+    runs.save(tmp_path, workspace.find("lewm_bouncing_balls").run, "lewm_bouncing_balls")
+    said = []
+    for verb in ("plan", "distill"):
+        assert main([verb, str(tmp_path)]) == 2
+        said.append(" ".join(capsys.readouterr().err.split()))
+    assert "BouncingBalls has nothing to reach" in said[0] and said[0] == said[1]
+
+
+def test_seeds_that_do_nothing_are_refused_before_any_work(folder: Path, capsys: pytest.CaptureFixture):
+    assert main(["plan", str(folder), "--goals", "2", "--seeded", "--goal-as", "state"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "toward images" in said and "armillary distill" not in said  # none was distilled, which is not the point
+    run = workspace.open_run(folder)
+    searching = replace(run, planning=replace(run.planning, planner=Gradient()))
+    with pytest.raises(ConfigError, match="Gradient takes no proposals: leave --seeded away"):
+        acting.check(build(run.method), searching, ["--seeded"])
 
 
 def test_a_run_that_acts_without_a_planner_has_none_to_distill(tmp_path: Path, capsys: pytest.CaptureFixture):

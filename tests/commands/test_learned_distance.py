@@ -10,6 +10,7 @@ import pytest
 
 from armillary.cli import main
 from armillary.commands import acting, offline, workspace
+from armillary.commands.seeing import Actor
 from armillary.contracts import build
 from armillary.errors import ConfigError
 from armillary.planning import cloning, value
@@ -100,7 +101,23 @@ def test_any_run_plans_by_a_value_of_its_latents(plain, monkeypatch, capsys):
 def test_a_method_without_a_distance_is_refused_in_words(plain):
     run = workspace.open_run(plain)
     planning = replace(run.planning, distance="learned")
-    statistics = workspace.open_split(run, plain, "test").statistics
-    actor = acting.Actor(build(run.method), statistics, replace(run, planning=planning))
     with pytest.raises(ConfigError, match="LeWM learned no distance to goals"):
-        acting.measure(actor)
+        acting.check(build(run.method), replace(run, planning=planning))
+    acting.check(build(run.method), replace(run, planning=planning), ["--energy value"])  # it takes the place of it
+
+
+def test_recorded_goals_are_searched_by_the_runs_own_distance(folder, monkeypatch):
+    kind, asked = type(build(workspace.open_run(folder).method)), []
+    learned = kind.goal_distance
+    monkeypatch.setattr(kind, "goal_distance", lambda self, z, goal: asked.append(len(z)) or learned(self, z, goal))
+    assert main(["plan", str(folder), "--offline"]) == 0
+    assert asked
+
+
+def test_folded_weights_that_are_not_there_are_refused_and_never_told(folder, capsys):
+    for words in (["plan", str(folder), "--goals", "2", "--fast"], ["distill", str(folder), "--fast"]):
+        assert main(words) == 2
+        assert "no weights that could be folded: leave --fast away" in " ".join(capsys.readouterr().err.split())
+    run = workspace.open_run(folder)
+    actor = Actor(build(run.method), workspace.open_split(run, folder, "test").statistics, run)
+    assert acting.told(actor, acting.Choice(fast=True))["fast"] is False

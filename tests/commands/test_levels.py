@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from armillary.cli import main
 from armillary.commands import acting, offline, workspace
+from armillary.commands.seeing import Actor
 from armillary.contracts import build
 from armillary.errors import ConfigError
 from armillary.planning import cloning
@@ -18,8 +18,8 @@ from armillary.planning.cem import CEM
 from armillary.planning.hierarchy import TwoLevels
 from armillary.planning.icem import ICEM
 from armillary.planning.policies import Receding
-from armillary.planning.readout import Readout
 from armillary.planning.settings import Hierarchy
+from armillary.recipes import run as runs
 from armillary.recipes.run import restored, values
 
 TINY = [
@@ -84,27 +84,50 @@ def test_two_levels_of_a_model_with_history_plan_in_a_maze(tmp_path):
     assert {told[kind]["evaluations_per_action"] for kind in told if kind != "harness"} == {2 * LEVELS / 9}
 
 
-def test_what_has_no_second_level_is_refused(folder):
+def test_one_level_and_two_act_as_the_run_plans(folder):
     run, world = workspace.open_run(folder), workspace.open_run(folder).world.open(2)
     statistics = workspace.open_split(run, folder, "test").statistics  # type: ignore[attr-defined]
-    tasks = world.tasks(world.kinds[0], 2, 0)
-    two = acting.Actor(build(run.method, 1).eval(), statistics, run)
+    tasks, choice = world.tasks(world.kinds[0], 2, 0), acting.Choice()
+    two = Actor(build(run.method, 1).eval(), statistics, run)
     with pytest.raises(ConfigError, match="train the method first"):
-        acting.leveled(two, world, tasks)
+        acting.policy(two, choice, world, tasks)
     two.method.seen += 1  # type: ignore[operator]
-    found = acting.leveled(two, world, tasks)
+    found = acting.policy(two, choice, world, tasks)
     assert isinstance(found, TwoLevels) and found.below.planner == run.planning.hierarchy.low
-    with pytest.raises(ConfigError, match=r"time limit.*add --flat"):
-        acting.within_time(two, 50)
-    read = Readout(torch.zeros(8), torch.zeros(8, 2), torch.zeros(2))
-    with pytest.raises(ConfigError, match=r"sub-goals are latents.*add --flat"):
-        acting.leveled(replace(two, readout=read), world, tasks)
     other = workspace.find("lewm_two_rooms").run
-    one = acting.Actor(build(other.method).eval(), statistics, other)
-    assert isinstance(acting.leveled(one, world, tasks), Receding)
-    levels = replace(other, planning=replace(other.planning, hierarchy=Hierarchy()))
+    one = Actor(build(other.method).eval(), statistics, other)
+    assert isinstance(acting.policy(one, choice, world, tasks), Receding)
+
+
+@pytest.mark.parametrize("flag", ["--seeded", "--milliseconds 50", "--goal-as state"])
+def test_what_only_one_level_can_do_is_refused_before_any_work(flag, tmp_path, capsys):
+    runs.save(tmp_path, workspace.find("hwm_two_rooms").run, "hwm_two_rooms")
+    assert main(["plan", str(tmp_path), *flag.split()]) == 2  # nothing was trained there, and no policy distilled
+    said = " ".join(capsys.readouterr().err.split())
+    assert "plans in two" in said and "add --flat" in said and "armillary distill" not in said
+
+
+def test_levels_that_are_not_there_are_refused(tmp_path, capsys):
+    one = workspace.find("lewm_two_rooms").run
+    levels = replace(one, planning=replace(one.planning, hierarchy=Hierarchy()))
     with pytest.raises(ConfigError, match=r"LeWM has no high level.*add --flat"):
-        acting.leveled(replace(one, run=levels), world, tasks)
+        acting.check(build(one.method), levels)
+    runs.save(tmp_path, one, "lewm_two_rooms")
+    assert main(["plan", str(tmp_path), "--flat"]) == 2
+    assert "--flat is of recipes that plan in two levels" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_low_level_that_looks_past_its_sub_goals_is_warned_of(caplog):
+    run = workspace.find("hwm_two_rooms").run
+    method = build(run.method)
+    acting.check(method, run)
+    assert not caplog.records  # the recipe's own levels fit
+    levels = run.planning.hierarchy
+    longer = replace(levels, low=replace(levels.low, horizon=7))
+    acting.check(method, replace(run, planning=replace(run.planning, hierarchy=longer)))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "horizon is 7" in record.getMessage()
+    assert "method.stride = 4" in record.getMessage()
 
 
 def test_hierarchies_survive_the_file_and_older_files_have_none():

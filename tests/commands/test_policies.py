@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from armillary.cli import main
-from armillary.commands import acting, imitation, offline, policies, workspace
+from armillary.commands import acting, imitation, offline, workspace
+from armillary.commands.seeing import Actor
 from armillary.contracts import build
 from armillary.data.episodes import EpisodeDataset
 from armillary.errors import ConfigError
 from armillary.methods.control import lewm
 from armillary.planning import cloning
+from armillary.recipes import run as runs
 from armillary.training.checkpoint import weights
 
 SMALL = [
@@ -103,11 +105,11 @@ def test_averaged_chunks_are_asked_for_at_every_macro_step_and_repeat(folder):
 def test_actions_of_the_policy_are_the_methods_in_the_worlds_units_and_bounds(folder):
     method, dataset = opened(folder)
     run = workspace.open_run(folder)
-    actor = acting.Actor(method, dataset.statistics, run)
+    actor = Actor(method, dataset.statistics, run)
     world = actor.open(4)
     tasks = world.tasks("other_room", 4, 0)
-    context = acting.at_first(actor, world, tasks)
-    actions, _ = acting.leveled(actor, world, tasks)(context, 0, None)
+    context = actor.first(world, tasks)
+    actions, _ = acting.policy(actor, acting.Choice(), world, tasks)(context, 0, None)
     prepare = lambda image: dataset.prepare({"image": image})["image"]  # noqa: E731
     with torch.no_grad():
         chunk = method.act({"image": prepare(context["image"])}, {"image": prepare(tasks.image)[:, None]})
@@ -130,10 +132,29 @@ def test_flags_of_planners_are_refused(folder, capsys):
                        (["--goal-as", "state"], "--goal-as state")):  # fmt: skip
         assert main(["plan", str(folder), *words]) == 2
         assert why in capsys.readouterr().err
-    torch.manual_seed(0)
+    with pytest.raises(SystemExit):
+        main(["plan", str(folder), "--offline", "--ensemble", "0.01"])
+    assert "leave one of them out" in " ".join(capsys.readouterr().err.split())
+    run = workspace.find("lewm_two_rooms").run
     with pytest.raises(ConfigError, match="leave --ensemble away"):
-        policies.check(lewm.tiny()[0], {}, 0.0)
-    policies.check(lewm.tiny()[0], {"--fast": True}, None)
+        acting.check(lewm.tiny()[0], run, ["--ensemble"])
+    acting.check(lewm.tiny()[0], run, ["--fast"])
+
+
+@pytest.mark.parametrize("senses", [{"proprio": 4}, {"encoder": None, "proprio": 39}])
+def test_what_goals_in_worlds_do_not_tell_is_refused_before_any_work(senses, tmp_path, capsys):
+    run = workspace.find("act_jepa_two_rooms").run
+    runs.save(tmp_path, replace(run, method=replace(run.method, **senses)), "act_jepa_two_rooms")
+    assert main(["plan", str(tmp_path)]) == 2  # nothing was trained there: weights were not even looked for
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ACTJEPA sees proprioception" in said and "--offline" in said
+
+
+def test_latents_that_nothing_was_trained_to_predict_are_not_reported(folder):
+    _, dataset = opened(folder)
+    run = workspace.open_run(folder)
+    cloning_alone = build(replace(run.method, latent_weight=0.0), run.seed).eval()
+    assert imitation.validated(cloning_alone, dataset, None).keys() == {"chunk", "windows", "verdict"}
 
 
 def test_probe_compares_with_untrained_and_raw(folder):

@@ -14,11 +14,14 @@ from PIL import Image
 
 from armillary.cli import main
 from armillary.commands import collect, demo, goals, offline, plan, workspace, worlds
+from armillary.contracts import build
 from armillary.data.episodes import EpisodeDataset
 from armillary.data.store import open_columns
 from armillary.envs.two_rooms import TwoRooms, TwoRoomsWorld
-from armillary.errors import DataError
+from armillary.errors import ConfigError, DataError
 from armillary.planning import cloning
+from armillary.planning.windows import context, observed
+from armillary.training.checkpoint import weights
 
 TINY = [
     "--method.encoder.widths", "4", "4", "4", "--method.width", "8", "--method.hidden", "16", "--method.depth", "1",
@@ -214,6 +217,64 @@ def test_offline_validation_needs_no_world_and_says_whether_to_try(folder, tmp_p
     run = replace(workspace.open_run(folder), world=None, planning=None)
     again = plan.planned(run, tmp_path / "run", plan.Plan(offline=True))
     assert json.loads(json.dumps(again["rollout"]))["ranking"] == rollout["ranking"]
+
+
+ACTING = {
+    "--fast": {"fast": True}, "--flat": {"flat": True}, "--seeded": {"seeded": True}, "--goal-as": {"goal_as": "state"},
+    "--milliseconds": {"milliseconds": 5.0}, "--ahead": {"ahead": 3}, "--goal-file": {"goal_file": Path("goal.png")},
+    "--ensemble": {"ensemble": 0.0}, "--energy": {"energy": "value"}, "--step-seconds": {"step_seconds": 5.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", ACTING)
+def test_flags_of_acting_are_refused_offline(flag):
+    with pytest.raises(ConfigError, match=f"{flag}.*--offline does not act; leave one of them out"):
+        plan.Plan(offline=True, **ACTING[flag])
+    assert [said.split()[0] for said in plan.Plan(**ACTING[flag]).acting] == [flag]
+
+
+def test_what_recorded_episodes_tell_is_kept_where_acting_fails(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "report.json").unlink(missing_ok=True)
+    np.save(tmp_path / "wide.npy", np.zeros((3, 5), np.float32))
+    assert main(["plan", str(tmp_path / "run"), "--goals", "2", "--goal-file", str(tmp_path / "wide.npy")]) == 2
+    assert "states of 5 numbers" in capsys.readouterr().err
+    told = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert told["rollout"]["verdict"].startswith("planning is") and "plan" not in told
+
+
+def test_goals_that_are_not_there_are_refused_before_any_work(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "report.json").unlink(missing_ok=True)
+    for words, why in ((["--goal-file", str(tmp_path / "no.png")], "there is no file"), (["--ahead", "41"], "longer")):
+        assert main(["plan", str(tmp_path / "run"), "--goals", "2", *words]) == 2
+        assert why in " ".join(capsys.readouterr().err.split())
+    assert "rollout" not in json.loads((tmp_path / "run" / "report.json").read_text())
+
+
+@torch.no_grad()
+def test_plans_to_recorded_goals_are_sought_by_one_distance_and_judged_by_the_squared_one(folder):
+    run, (dataset, _) = workspace.open_run(folder), recorded(folder)
+    method = build(run.method, run.seed).eval()
+    weights(folder, method, "newest")
+    longer = dataset.windows(1 + 4)
+    batch = longer.prepare(longer.batch(torch.arange(0, len(longer), len(longer) // 24)[:24]))
+    state = method.start(context(batch, 1))  # type: ignore[operator]
+    first, truth = method.latent(state), observed(method, {**batch, "image": batch["image"][:, 1:]})  # type: ignore
+    low, high, _ = offline.recorded(longer)
+    idle = (low + high) / 2  # where all plans cost the same, the first that was seen stays: the middle of the bounds
+    macro = longer.statistics.normalize("action", idle.repeat(dataset.config.frame_skip)[None]).expand(len(first), -1)
+    far = []
+    for t in range(4):
+        state = method.step(state, macro)  # type: ignore[operator]
+        far.append((method.latent(state) - truth[:, t]).square().sum(1))  # type: ignore[operator]
+    within = float(torch.stack(far).median())
+    start = method.start(context(batch, 1))  # type: ignore[operator]
+    blind = lambda z, goal: torch.zeros(len(z))  # noqa: E731
+    told = offline.reach(method, longer, run.planning, start, first, truth, within, truth, blind)
+    for row, h in zip(told["by_horizon"], (1, 2, 4), strict=True):  # type: ignore[arg-type]
+        assert row["share"] == pytest.approx(float((far[h - 1] <= within).double().mean()))
+    assert 0 < sum(row["share"] for row in told["by_horizon"]) < 3  # type: ignore[union-attr]
 
 
 def test_contradicting_flags_are_refused(folder, capsys):

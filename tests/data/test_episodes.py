@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from armillary.data.dataset import open_data
 from armillary.data.episodes import Episodes, EpisodeWriter
+from armillary.data.statistics import Statistics
 from armillary.errors import ConfigError, DataError
 
 WIDTH = 2
@@ -123,3 +124,17 @@ def test_impossible_windows_and_settings_are_explained(tmp_path):
         open_data(Episodes(path, 2)).episode(2)
     with pytest.raises(DataError, match=r"set data\.path"):
         open_data(Episodes(str(tmp_path / "nowhere")))
+
+
+def test_other_windows_are_of_the_same_episodes_and_statistics(tmp_path):
+    config = Episodes(write(tmp_path, [9, 5, 7, 8, 6, 9]), 3, 2, test_share=0.5)
+    dataset = config.open("test")
+    dataset.statistics = other = Statistics({"image": (0.1,)}, {"image": (2.0,)})  # as a run's own take their place
+    longer, again = dataset.windows(2), Episodes(config.path, 2, 2, test_share=0.5).open("test")
+    rows = torch.arange(len(longer))
+    assert len(longer) == len(again) > len(dataset) and longer.statistics is other
+    assert all(
+        torch.equal(longer.batch(rows)[name], again.batch(rows)[name]) for name in ("state", "action", "episode")
+    )
+    with pytest.raises(DataError, match="do not fit"):
+        dataset.windows(6)

@@ -66,3 +66,10 @@ def test_damaged_files_are_refused(tmp_path, text):
 def test_a_constant_column_is_not_divided_by_zero():
     mean, std = moments(np.column_stack([np.full(9, 3.0), np.arange(9.0)]).astype(np.float32))
     assert mean == (3.0, 4.0) and std[0] == 1.0 and abs(std[1] - np.arange(9.0).std()) < 1e-12
+
+
+def test_tensors_are_those_that_normalize():
+    mean, std = STATISTICS.tensors("action")
+    raw = torch.randn(5, 2)
+    assert mean.dtype == std.dtype == torch.float32
+    assert torch.equal((raw - mean) / std, STATISTICS.normalize("action", raw))

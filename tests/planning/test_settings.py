@@ -13,6 +13,7 @@ from armillary.planning.cem import CEM
 from armillary.planning.gradient import Gradient
 from armillary.planning.icem import ICEM
 from armillary.planning.mppi import MPPI
+from armillary.planning.settings import described
 from armillary.planning.shooting import PredictiveSampling, RandomShooting
 from armillary.recipes.run import Run, restored, values
 
@@ -41,3 +42,9 @@ def test_a_planner_survives_the_file(planner: Planner) -> None:
 def test_its_fields_are_flags(planner: Planner) -> None:
     _, run = parse_with_run(Verb(), run_with(planner), ["--planning.planner.horizon", "3"], "plan", "", ("planning",))
     assert run.planning.planner == replace(planner, horizon=3)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("planner", PLANNERS, ids=str)
+def test_what_is_told_of_a_planner_makes_it_again(planner: Planner) -> None:
+    told = described(planner)
+    assert type(planner).__name__ == told.pop("name") and type(planner)(**told) == planner

@@ -12,20 +12,21 @@ from ..contracts import build
 from ..data.episodes import EpisodeDataset
 from ..envs.tasks import Tasks, World
 from ..errors import ConfigError, require
-from ..functional.statistics import paired_success
 from ..planning import distilling
 from ..planning.acting_policy import is_policy
 from ..planning.cloning import Network
-from ..planning.control import Outcome, control
+from ..planning.control import Outcome
 from ..planning.distilling import Labels, Lesson
 from ..planning.latency import timed
-from ..planning.policies import Policy
 from ..recipes.run import Json
 from ..report import page
 from ..training.checkpoint import weights
-from . import acting, flags, screen, student, workspace, worlds
-from .plan import fraction, words
+from . import acting, flags, goals, judging, networks, screen, student, workspace, worlds
+from .acting import Choice
+from .judging import judged
 from .progress import Watch
+from .seeing import Actor
+from .worlds import Tell, silent
 
 ABOUT = "Distill a world model's planner (of one level) into a policy that acts in one forward pass, and judge both."
 TRAINING = 100_000_000  # between the seed of the tasks that are judged on and those of the rounds
@@ -62,14 +63,15 @@ def main(arguments: list[str]) -> int:
     """Distill a run's planner into a policy, and judge both: armillary distill RUN."""
     name, rest = flags.first(arguments, "distill", "RUN", ABOUT)
     asked, folder = flags.parse(Distill, rest, "distill RUN", ABOUT), Path(name)
-    actor, step = _actor(folder, asked)
+    actor, step = trained(folder, asked)
     workspace.add_to_report(folder, {})  # a folder that cannot be written shows before minutes of work, not after
-    begun, kinds = time.perf_counter(), actor.open(1).kinds
-    with Watch("distilling", asked.rounds + len(kinds), unit="part", shown=not asked.json) as watch:
-        network, rounds = taught(actor, asked, lambda what, done, _: watch.at(done, what))
+    begun, world, choice = time.perf_counter(), actor.open(actor.planning.goals), Choice(fast=asked.fast)
+    school = world if asked.goals == world.count else actor.open(asked.goals)
+    with Watch("distilling", asked.rounds + len(world.kinds), unit="part", shown=not asked.json) as watch:
+        network, rounds = taught(actor, choice, school, asked, lambda what, done, _: watch.at(done, what))
         student.keep(folder, step, network, {"rounds": rounds})
-        part = judged(actor, network, lambda what, done, _: watch.at(asked.rounds + done, what))
-    part |= {"rounds": rounds, "harness": _harness(actor, asked, step)}
+        part = compared(actor, choice, world, network, lambda what, done, _: watch.at(asked.rounds + done, what))
+    part |= {"alone": alone(actor, choice, network), "rounds": rounds, "harness": _harness(actor, choice, asked, step)}
     parts = {"distilled": part, "seconds": {"distill": time.perf_counter() - begun}}
     workspace.add_to_report(folder, parts)
     page.write(folder)
@@ -80,32 +82,37 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _actor(folder: Path, asked: Distill) -> tuple[acting.Actor, int]:
-    """The run's trained model, ready to act with its planner of one level, and the step of its weights."""
+def trained(folder: Path, asked: Distill) -> tuple[Actor, int]:
+    """The run's trained model, ready to act with its planner of one level, and the step of its weights.
+
+    Raises:
+        ConfigError: there is no planner to distill, or nothing to reach.
+    """
     run = workspace.open_run(folder, asked.recipe)
-    _, planning = worlds.of_world(run)
+    _, planning = worlds.reachable(run)
     run = replace(run, planning=replace(planning, goals=asked.judged or planning.goals, hierarchy=None))
     method = build(run.method, run.seed).eval()
     if is_policy(method):
         raise ConfigError(f"{type(method).__name__} acts without a planner, so there is none to distill")
+    acting.check(method, run, ["--fast"] if asked.fast else [])
     step = weights(folder, method, asked.at)
     data = workspace.open_split(run, folder, "train")
     if not isinstance(data, EpisodeDataset):
         raise ConfigError("this run was trained on no episodes: only world models plan, and have a planner to distill")
-    worlds.as_dynamics(method)
-    return acting.Actor(method, data.statistics, run, fast=asked.fast), step
+    return Actor(method, data.statistics, run), step
 
 
-def taught(actor: acting.Actor, asked: Distill, tell: worlds.Tell = worlds.silent) -> tuple[Network, list[Json]]:
+def taught(
+    actor: Actor, choice: Choice, world: World, asked: Distill, tell: Tell = silent
+) -> tuple[Network, list[Json]]:
     """The network after all rounds, and what happened in each: who acted, success on its tasks, labels so far."""
-    _, planning = worlds.of_world(actor.run)
-    world, network, labels, rows = actor.open(asked.goals), None, list[Labels](), list[Json]()
+    network, labels, rows, kinds = None, list[Labels](), list[Json](), training_kinds(world)
     for i in range(asked.rounds):
-        reached = []
-        for kind in training_kinds(world):
+        reached, seed = [], actor.planning.seed + TRAINING + i
+        for kind in kinds:
             tell(f"round {i + 1}, {kind.replace('_', ' ')}", i, asked.rounds)
-            tasks = world.tasks(kind, asked.goals, planning.seed + TRAINING + i)
-            outcome, said = _lesson(actor, world, tasks, network, asked.mixing**i, planning.seed + TRAINING + i)
+            tasks = world.tasks(kind, asked.goals, seed)
+            outcome, said = _lesson(actor, choice, world, tasks, network, asked.mixing**i, seed)
             reached.append(outcome.reached)
             labels += said
         tell(f"round {i + 1}, fitting", i, asked.rounds)
@@ -136,76 +143,64 @@ def training_kinds(world: World) -> list[str]:
 
 
 def _lesson(
-    actor: acting.Actor, world: World, tasks: Tasks, network: Network | None, share: float, seed: int
+    actor: Actor, choice: Choice, world: World, tasks: Tasks, network: Network | None, share: float, seed: int
 ) -> tuple[Outcome, list[Labels]]:
     """One lesson on tasks of one kind. network: what acts where the planner does not; None: the planner acts alone."""
-    read, goal = acting.sight(actor, tasks)
-    planner = replace(acting.policy(actor, world, tasks), seed=seed)
-    learner = None if network is None else acting.distilled(actor, world, tasks, network)
-    lesson = Lesson(
-        planner, read, goal, acting.scale(actor, world), learner, share, acting.imagined(actor, read)
-    )  # fmt: skip
-    return _acted(actor, world, tasks, lesson), lesson.labels
+    read, goal = actor.sight(tasks)
+    planner = replace(acting.planned(actor, choice, world, tasks), seed=seed)
+    learner = None if network is None else networks.distilled(actor, network, world, tasks)
+    ahead = networks.imagined(actor, actor.model(choice.fast), read)
+    lesson = Lesson(planner, read, goal, networks.scale(actor, world), learner, share, ahead)
+    return judged(actor, world, tasks, lesson), lesson.labels
 
 
-def _acted(actor: acting.Actor, world: World, tasks: Tasks, who: Policy) -> Outcome:
-    data, planning = worlds.of_world(actor.run)
-    return control(
-        world, world.begin(tasks), who, lambda state: world.reached(state, tasks.goal), planning.budget,
-        data.frame_skip, actor.history,
-    )  # fmt: skip
-
-
-def judged(actor: acting.Actor, network: Network, tell: worlds.Tell = worlds.silent) -> Json:
-    """What report.json says of policy and planner on the recipe's tasks: of each kind, and their time in one world.
+def compared(actor: Actor, choice: Choice, world: World, network: Network, tell: Tell = silent) -> Json:
+    """What report.json says of policy and planner on the recipe's tasks, by kind.
 
     difference: success of the policy minus that of the planner on the same tasks, with a paired interval; of_planner:
-    over it. alone: of a single world, where nothing is shared between episodes; seconds for a raw action, both.
+    over it.
     """
-    _, planning = worlds.of_world(actor.run)
-    world, part = actor.open(planning.goals), dict[str, object]()
+    part: Json = {}
     for i, kind in enumerate(world.kinds):
-        tasks = world.tasks(kind, planning.goals, planning.seed)
-        tell(f"{kind.replace('_', ' ')}: planning", i, len(world.kinds))
-        planned = _acted(actor, world, tasks, acting.policy(actor, world, tasks))
-        tell(f"{kind.replace('_', ' ')}: policy", i, len(world.kinds))
-        own = _acted(actor, world, tasks, acting.distilled(actor, world, tasks, network))
+        tasks, name = world.tasks(kind, actor.planning.goals, actor.planning.seed), kind.replace("_", " ")
+        tell(f"{name}: planning", i, len(world.kinds))
+        planned = judged(actor, world, tasks, acting.planned(actor, choice, world, tasks))
+        tell(f"{name}: policy", i, len(world.kinds))
+        own = judged(actor, world, tasks, networks.distilled(actor, network, world, tasks))
         row, ours, theirs = planned.row(), own.reached.double().mean(), planned.reached.double().mean()
         part[kind] = {
-            **own.row(), **acting.beside("planner", planned),
+            **own.row(), **judging.beside("planner", planned), **judging.gap("difference", own, planned),
             "planner_evaluations_per_action": row["evaluations_per_action"],
-            "difference": float(ours - theirs), "difference_interval": paired_success(own.reached, planned.reached),
             "of_planner": float(ours / theirs) if theirs > 0 else None,
             "time_of_planner": own.seconds / planned.seconds,
         }  # fmt: skip
     tell("in one world", len(world.kinds), len(world.kinds))
-    return part | {"alone": _alone(actor, network)}
+    return part
 
 
-def _alone(actor: acting.Actor, network: Network) -> Json:
-    """Seconds for a raw action in a single world, medians of calls."""
-    _, planning = worlds.of_world(actor.run)
+def alone(actor: Actor, choice: Choice, network: Network) -> Json:
+    """Seconds for a raw action in a single world, where nothing is shared between episodes; medians of calls."""
     world = actor.open(1)
-    tasks = world.tasks(world.kinds[0], 1, planning.seed)
-    context = acting.at_first(actor, world, tasks)
+    tasks = world.tasks(world.kinds[0], 1, actor.planning.seed)
+    context = actor.first(world, tasks)
     spent = {}
     for name, who, repeats in (
-        ("planner", acting.policy(actor, world, tasks), 5),
-        ("policy", acting.distilled(actor, world, tasks, network), 50),
+        ("planner", acting.planned(actor, choice, world, tasks), 5),
+        ("policy", networks.distilled(actor, network, world, tasks), 50),
     ):
         steps = who(context, 0, None)[0].shape[1]
         spent[f"{name}_seconds_per_action"] = timed(lambda who=who: who(context, 0, None), repeats) / steps
     return {**spent, "time_of_planner": spent["policy_seconds_per_action"] / spent["planner_seconds_per_action"]}
 
 
-def _harness(actor: acting.Actor, asked: Distill, step: int) -> Json:
+def _harness(actor: Actor, choice: Choice, asked: Distill, step: int) -> Json:
     """What the numbers depend on."""
     settings = distilling.SETTINGS
     learned_on = (
         f"{asked.goals} tasks of each kind in each of {asked.rounds} rounds, with other seeds than are judged on"
     )
     return {
-        **acting.harness(actor, "tasks that the world draws", {}), "step": step, "learned_on": learned_on,
+        **judging.harness(actor, choice, goals.DRAWN), "step": step, "learned_on": learned_on,
         "mixing": asked.mixing, "network": f"2 layers of {settings.hidden}, {settings.steps} steps of {settings.batch}",
     }  # fmt: skip
 
@@ -219,7 +214,8 @@ def show(part: Json, folder: Path) -> None:
         low, high = row["difference_interval"]
         gap = f"{100 * row['difference']:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
         name = kind.replace("_", " ")
-        rows.append((name, *(fraction(row, key) for key in ("success", "at_end", "planner", "planner_at_end")), gap))
+        shares = [screen.fraction(row, key) for key in ("success", "at_end", "planner", "planner_at_end")]
+        rows.append((name, *shares, gap))
         times = _times(row["seconds_per_action"], row["planner_seconds_per_action"])
         spent.append((f"{name}, all episodes at once", *times, f"{row['planner_evaluations_per_action']:,.0f}"))
     alone = part["alone"]
@@ -232,7 +228,7 @@ def show(part: Json, folder: Path) -> None:
     screen.table(
         "time per action", ["", "policy", "planner", "planner over policy", "model steps of the planner"], spent
     )
-    screen.say(f"harness: {words(part['harness'])}", style="dim")  # type: ignore[arg-type]
+    screen.say(f"harness: {screen.words(part['harness'])}", style="dim")  # type: ignore[arg-type]
     screen.say(f"policy: {folder / student.FILE}; report: {folder / 'report.html'}")
 
 

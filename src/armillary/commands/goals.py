@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,42 @@ from ..errors import ConfigError, DataError
 from ..randomness import numbered
 from .worlds import layout_of
 
+DRAWN = "tasks that the world draws"
 Read = Callable[[UInt8[Tensor, "n C h w"]], Tensor]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where goals come from: names of their kinds, in words, and the tasks of a kind."""
+
+    kinds: tuple[str, ...]
+    said: str
+    tasks: Callable[[str], Tasks]
+
+
+def check(dataset: EpisodeDataset, steps: int, path: Path | None) -> None:
+    """Refuse goals `steps` ahead, where that is not 0, or in a file, if a data set or the disk cannot give them.
+
+    Raises:
+        DataError: it says why.
+    """
+    if steps:
+        _long(dataset, steps)
+    if path is not None and not path.is_file():
+        raise DataError(f"there is no file {path}; give an image, or a .npy of images or states")
+
+
+def source(
+    dataset: EpisodeDataset, world: World, count: int, seed: int, steps: int, path: Path | None, read: Read | None
+) -> Source:
+    """Goals `steps` ahead in a data set, in a file, or those that the world draws, where neither is given."""
+    if steps:
+        said = f"{steps} raw steps ahead in {len(dataset.episodes)} held-out episodes"
+        return Source((f"ahead_{steps}",), said, lambda _: ahead(dataset, world, count, seed, steps))
+    if path is not None:
+        said = f"the file {path.name}, from where episodes of the world begin"
+        return Source(("given",), said, lambda _: given(path, world, count, seed, read))
+    return Source(world.kinds, DRAWN, lambda kind: world.tasks(kind, count, seed))
 
 
 def ahead(dataset: EpisodeDataset, world: World, count: int, seed: int, steps: int) -> Tasks:
@@ -27,16 +63,7 @@ def ahead(dataset: EpisodeDataset, world: World, count: int, seed: int, steps: i
     Raises:
         ConfigError: steps below 1. DataError: no states, no episode is long enough, or it is unknown where walls stood.
     """
-    if steps < 1:
-        raise ConfigError(f"goals {steps} steps ahead; give 1 or more")
-    if "state" not in dataset.columns:
-        raise DataError("these episodes tell no state, so a world cannot begin where they did; collect them with one")
-    lengths = dataset.index.lengths[dataset.episodes]
-    long = dataset.episodes[lengths > steps]
-    if not len(long):
-        raise DataError(
-            f"no held-out episode is longer than {steps} steps, the longest has {lengths.max() - 1} actions"
-        )
+    long = _long(dataset, steps)
     random = numbered(count, seed)
     chosen = long[random.integers("goals/ahead/episode", len(long), 1)[:, 0].numpy()]
     room = torch.from_numpy(dataset.index.lengths[chosen] - steps)
@@ -45,6 +72,20 @@ def ahead(dataset: EpisodeDataset, world: World, count: int, seed: int, steps: i
     start, goal = (torch.from_numpy(dataset.columns["state"][rows]).float() for rows in (first, first + steps))
     image = torch.from_numpy(dataset.columns["image"][first + steps])
     return Tasks(start, goal, image, _layout(dataset, world, first))
+
+
+def _long(dataset: EpisodeDataset, steps: int) -> np.ndarray:
+    """Numbers of the episodes that are long enough."""
+    if steps < 1:
+        raise ConfigError(f"goals {steps} steps ahead; give 1 or more")
+    if "state" not in dataset.columns:
+        raise DataError("these episodes tell no state, so a world cannot begin where they did; collect them with one")
+    lengths = dataset.index.lengths[dataset.episodes]
+    if not (lengths > steps).any():
+        raise DataError(
+            f"no held-out episode is longer than {steps} steps, the longest has {lengths.max() - 1} actions"
+        )
+    return dataset.episodes[lengths > steps]
 
 
 def _layout(dataset: EpisodeDataset, world: World, rows: np.ndarray) -> Tensor:

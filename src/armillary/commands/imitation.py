@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,8 +25,8 @@ def validated(method: Method, dataset: EpisodeDataset, read: Readout | None) -> 
 
     chunk: L1 of its actions, normalized, beside that of the mean action and of the action taken before; over_...: the
     quotients. The goal is the frame that the chunk ended at. latents: L1 of the predicted ones over that of staying at
-    the first, where the method predicts some. probe: R² of the state, read from latents of held-out frames. Intervals
-    resample episodes.
+    the first, where the method was trained to predict some. probe: R² of the state, read from latents of held-out
+    frames. Intervals resample episodes.
     """
     errors, gaps, episode, latents = compared(method, dataset)
     found: Json = {"chunk": chunk_part(errors, episode)}
@@ -44,8 +42,8 @@ def compared(
     method: Method, dataset: EpisodeDataset
 ) -> tuple[Errors, int, Int[Tensor, " n"], tuple[Tensor, Tensor] | None]:
     """L1 of chunks by window and step, how many windows, the episode of each, L1 of latents and of staying there."""
-    config = replace(dataset.config, window=int(method.config.chunk) + 2)  # type: ignore[union-attr]
-    longer = EpisodeDataset(config, dataset.index, dataset.columns, dataset.episodes, dataset.statistics)
+    longer = dataset.windows(int(method.config.chunk) + 2)  # type: ignore[union-attr]
+    predicts = getattr(method.config, "latent_weight", 1.0) > 0  # else its predictor of latents was never trained
     rows = numbered(1).order("policy windows", len(longer))[0][:WINDOWS]
     parts: list[tuple[Tensor, ...]] = []
     for part in rows.split(AT_ONCE):
@@ -58,7 +56,7 @@ def compared(
         said = (chunk, torch.zeros_like(truth), last.expand_as(truth))  # normalized actions have mean 0
         errors = [(x - truth).abs().mean(2) for x in said]
         following = {**batch, "action": truth, **{name: x[:, 1:] for name, x in frames.items()}}
-        told = method.forecast(following, Random(0, 0, batch["index"]))
+        told = method.forecast(following, Random(0, 0, batch["index"])) if predicts else None
         beside = [] if told is None or told.last is None else [
             (x - told.target).abs().mean(1).unflatten(0, (len(part), -1)) for x in (told.predicted, told.last)
         ]  # fmt: skip

@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..contracts import Energy, Method
+from ..contracts import Energy, Method, Plan, Planner
 from ..data.episodes import EpisodeDataset
 from ..functional.statistics import wilson
 from ..planning import cloning, readout, validation, value
 from ..planning.energies import energy_of, last, squared, to_goal
 from ..planning.rollout import held, limited, normalized, rollout
 from ..planning.settings import Planning
+from ..planning.terms import Measure, chosen
 from ..planning.validation import checks, verdict
-from ..planning.windows import SEEN, context, observed
-from ..randomness import numbered
+from ..planning.windows import SEEN, context, observed, stacked
+from ..randomness import Random, numbered
 from ..recipes.run import Json
-from .acting import stacked
 from .worlds import as_dynamics
 
 FRAMES = 6000  # of training episodes, from which the probe and the clone are fitted
@@ -88,10 +88,7 @@ def offline(
     arrive in the model's own rollout.
     """
     history, at = int(getattr(method.config, "history", 1)), int(rolled["horizon"])  # type: ignore[call-overload]
-    longer = EpisodeDataset(
-        replace(dataset.config, window=history + horizon), dataset.index, dataset.columns, dataset.episodes,
-        dataset.statistics,
-    )  # fmt: skip
+    near, longer = chosen(planning.distance, method), dataset.windows(history + horizon)
     rows = numbered(1).order("offline windows", len(longer))[0][:WINDOWS]
     raw = longer.batch(rows)
     batch, model = longer.prepare(raw), as_dynamics(method)
@@ -112,7 +109,7 @@ def offline(
         r2 = float(along.r2("predicted", at))
         found["probe"] = {"r2": r2, "interval": along.interval(at), "by_horizon": along.by_horizon()}
     within = validation.tolerance(torch.cat([first[:, None], truth], 1))
-    found["reach"] = reach(model, longer, planning, state, first, truth, within, predicted)
+    found["reach"] = reach(model, longer, planning, state, first, truth, within, predicted, near)
     reached = next(row["share"] for row in found["reach"]["by_horizon"] if row["horizon"] == at)  # type: ignore[index]
     top = found["ranking"]["shuffled"][at - 1]  # type: ignore[index]
     held_ = checks(
@@ -125,34 +122,47 @@ def offline(
 
 def reach(
     model: object, dataset: EpisodeDataset, planning: Planning, state: tuple[Tensor, ...], first: Tensor, truth: Tensor,
-    within: float, predicted: Tensor,
+    within: float, predicted: Tensor, near: Measure = squared,
 ) -> Json:  # fmt: skip
     """By horizon: how often the best plan ends within the tolerance of a recorded goal, in the model's own rollout.
 
-    already: how often the start is that near. falling: how often the energy falls at every step of the recorded way.
-    Bounds are those of the recorded actions, also of their length.
+    near: the distance that plans are searched by, as the run's are; arrival, the start and the way are judged by the
+    squared distance, of which the tolerance is one. already: how often the start is that near. falling: how often the
+    distance falls at every step of the recorded way. Bounds are those of the recorded actions, also of their length.
     """
     low, high, longest = recorded(dataset)
     falls, rows = validation.falling(first, predicted), []
     for h in sorted({h for h in HORIZONS if h <= truth.shape[1]} | {min(4, truth.shape[1])}):
         goal, count = truth[:PLANNED, h - 1], min(PLANNED, len(truth))
         there = tuple(x[:count] for x in state)
-        energy = in_units(energy_of(model, there, last(to_goal(goal))), dataset, longest)  # type: ignore[arg-type]
-        random = numbered(count, planning.seed)
-        came = validation.arrived(_of_horizon(planning.planner, h), energy, low, high, random, within)
-        near, falling = squared(first[:count], goal) <= within, falls[:, h - 1]
+        sought, judged = (
+            in_units(energy_of(model, there, last(to_goal(goal, by))), dataset, longest)  # type: ignore[arg-type]
+            for by in (near, squared)
+        )
+        search, random = told_by(judged, _of_horizon(planning.planner, h)), numbered(count, planning.seed)
+        came = validation.arrived(search, sought, low, high, random, within)
+        begun, falling = squared(first[:count], goal) <= within, falls[:, h - 1]
         rows.append({
             "horizon": h, "share": float(came.double().mean()), "interval": wilson(int(came.sum()), count),
-            "already": float(near.double().mean()), "falling": float(falling.double().mean()),
+            "already": float(begun.double().mean()), "falling": float(falling.double().mean()),
             "falling_interval": wilson(int(falling.sum()), len(falling)),
         })  # fmt: skip
     return {"tolerance": within, "windows": min(PLANNED, len(truth)), "by_horizon": rows}
 
 
+def told_by(judge: Energy, planner: Planner) -> Planner:
+    """The planner, with another energy of its plans told than they were searched by."""
+
+    def search(energy: Energy, low: Tensor, high: Tensor, random: Random, start: Tensor | None = None) -> Plan:
+        plan = planner(energy, low, high, random, start)
+        return replace(plan, energy=judge(plan.actions[:, None])[:, 0])
+
+    return search
+
+
 def in_units(energy: Energy, dataset: EpisodeDataset, longest: float) -> Energy:
     """The energy of raw actions, held over macro-steps and no longer than the longest that was recorded."""
-    mean, std = (torch.tensor(getattr(dataset.statistics, k)["action"]) for k in ("mean", "std"))
-    return limited(normalized(held(energy, dataset.config.frame_skip), mean, std), longest)
+    return limited(normalized(held(energy, dataset.config.frame_skip), *dataset.statistics.tensors("action")), longest)
 
 
 def recorded(dataset: EpisodeDataset) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"], float]:

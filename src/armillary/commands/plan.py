@@ -9,19 +9,24 @@ from typing import Literal
 
 import torch
 
-from ..contracts import build
+from ..contracts import Method, build
 from ..data.episodes import EpisodeDataset
-from ..envs.tasks import Tasks, World
+from ..envs.tasks import World
 from ..errors import ConfigError
 from ..planning.acting_policy import is_policy
+from ..planning.readout import Readout
 from ..planning.settings import Planning
 from ..recipes.run import Json, Run
 from ..report import page
 from ..training.checkpoint import weights
-from . import acting, flags, goals, imitation, offline, policies, screen, student, workspace, worlds
+from . import acting, flags, goals, imitation, judging, offline, screen, student, workspace, worlds
+from .acting import Choice
+from .networks import Network
 from .progress import Watch
+from .seeing import Actor
 
 ABOUT = "Plan to goals with a trained world model, beside random actions, cloning and the planner on true dynamics."
+STATELESS = "the episodes of this run tell no state, so no probe of it can be fitted: give goals as images"
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,21 @@ class Plan:
             raise ConfigError(f"{self}: numbers are 0 or more")
         if self.ahead and self.goal_file:
             raise ConfigError("goals come from --ahead or from --goal-file, not from both")
-        if self.seeded and self.offline:
-            raise ConfigError("--seeded is a way of acting in the world, --offline does not act; leave one of them out")
-        if self.energy == "value" and self.offline:
-            raise ConfigError("--energy value is of plans in the world, --offline does not act; leave one of them out")
+        if self.offline and self.acting:
+            raise ConfigError(
+                f"{', '.join(self.acting)}: of acting in the world, and --offline does not act; leave one of them out"
+            )
+
+    @property
+    def acting(self) -> list[str]:
+        """The flags of acting in a world that are set, as they are written."""
+        given = {
+            "--milliseconds": self.milliseconds, "--fast": self.fast, "--seeded": self.seeded, "--flat": self.flat,
+            "--goal-as state": self.goal_as == "state", "--energy value": self.energy == "value",
+            "--ensemble": self.ensemble is not None, "--ahead": self.ahead, "--goal-file": self.goal_file,
+            "--step-seconds": self.step_seconds,
+        }  # fmt: skip
+        return [flag for flag, value in given.items() if value]
 
 
 def main(arguments: list[str]) -> int:
@@ -79,13 +95,7 @@ def main(arguments: list[str]) -> int:
     name, rest = flags.first(arguments, "plan", "RUN", ABOUT)
     asked, folder = flags.parse(Plan, rest, "plan RUN", ABOUT), Path(name)
     run = workspace.open_run(folder, asked.recipe)
-    if not asked.offline:
-        _, planning = worlds.of_world(run)
-        if getattr(run.world, "kinds", None) == ():
-            raise ConfigError(f"{type(run.world).__name__} has nothing to reach: --offline tells how its rollouts hold")
-        changed = {k: v for k, v in (("goals", asked.goals), ("budget", asked.budget)) if v}
-        levels = None if asked.flat else planning.hierarchy
-        run = replace(run, planning=replace(planning, hierarchy=levels, **changed))
+    run = run if asked.offline else configured(run, asked)
     workspace.add_to_report(folder, {})  # a folder that cannot be written shows before minutes of work, not after
     parts = planned(run, folder, asked)
     page.write(folder)
@@ -100,100 +110,102 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def configured(run: Run, asked: Plan) -> Run:
+    """The run with the numbers and levels that are asked for.
+
+    Raises:
+        ConfigError: it has no world, or one without goals; or one level already, and --flat.
+    """
+    _, planning = worlds.reachable(run)
+    if asked.flat and planning.hierarchy is None:
+        raise ConfigError("--flat is of recipes that plan in two levels, this one does in one: leave it away")
+    changed = {k: v for k, v in (("goals", asked.goals), ("budget", asked.budget)) if v}
+    levels = None if asked.flat else planning.hierarchy
+    return replace(run, planning=replace(planning, hierarchy=levels, **changed))
+
+
 def planned(run: Run, folder: Path, asked: Plan = Plan()) -> Json:
-    """Measure rollouts and plans of the trained method in `folder`; add them to its report and return them."""
+    """Measure rollouts and plans of the trained method in `folder`; add them to its report and return them.
+
+    Raises:
+        ConfigError: what is asked for cannot be done: before any work, as far as it can be known then.
+    """
     method = build(run.method, run.seed).eval()
+    if not asked.offline:
+        acting.check(method, run, asked.acting)
     step = weights(folder, method, asked.at)
-    policies.check(method, of_planners(asked), asked.ensemble)
-    seed = student.learned(folder, step) if asked.seeded else None
+    network = student.learned(folder, step) if asked.seeded else None
     test, train = (workspace.open_split(run, folder, split) for split in ("test", "train"))
     if not (isinstance(test, EpisodeDataset) and isinstance(train, EpisodeDataset)):
         raise ConfigError("this run was trained on no episodes: only world models are validated and plan")
+    goals.check(test, asked.ahead, asked.goal_file)
+    if asked.goal_as == "state" and "state" not in train.columns:
+        raise ConfigError(STATELESS)
+    actor = Actor(method, test.statistics, run, asked.step_seconds)
+    world = None if asked.offline else actor.open(actor.planning.goals)
     begun = time.perf_counter()
     with Watch("validating on recorded episodes", 1, unit="model"):
         data = offline.encoded(method, train)
-        read, planning = offline.probe(data), run.planning if isinstance(run.planning, Planning) else Planning()
-        if is_policy(method):
-            rolled = imitation.validated(method, test, read)
-        else:
-            rolled = worlds.rollout_part(method, test)
-            rolled |= offline.offline(method, test, planning, read, rolled)
-    parts: Json = {"rollout": rolled, "seconds": {"rollout": time.perf_counter() - begun}}
-    if not asked.offline:
+        read = offline.probe(data)
+        rolled = validated(method, test, run.planning, read)
+    spent = {"rollout": time.perf_counter() - begun}
+    parts: Json = {"rollout": rolled, "seconds": spent}
+    workspace.add_to_report(folder, parts)  # it stays whatever becomes of acting
+    if world is not None:
         begun = time.perf_counter()
-        clone = offline.clone(data, int(getattr(method.config, "history", 1)), run.seed)
-        actor = acting.Actor(method, test.statistics, run, None, clone, asked.step_seconds, asked.fast, seed,
-                             asked.ensemble)  # fmt: skip
-        if asked.goal_as == "state":
-            actor = replace(actor, readout=_needed(read))
-        if asked.energy == "value":
-            actor = replace(actor, value=offline.way(data, run.seed))
-        parts["plan"], films = acted(actor, asked, test, read)
+        choice = Choice(
+            readout=read if asked.goal_as == "state" else None,
+            value=offline.way(data, run.seed) if asked.energy == "value" else None,
+            fast=asked.fast,
+            distilled=network,
+            ensemble=asked.ensemble,
+        )
+        clone, planning = offline.clone(data, actor.history, run.seed), actor.planning
+        found = goals.source(test, world, planning.goals, planning.seed, asked.ahead, asked.goal_file,
+                             state_in(actor, read))  # fmt: skip
+        parts["plan"], films = acted(actor, choice, clone, world, found, asked.milliseconds)
         worlds.save_films(folder, films)
-        parts["seconds"]["plan"] = time.perf_counter() - begun  # type: ignore[index]
-    workspace.add_to_report(folder, parts)
+        parts["seconds"] = {**spent, "plan": time.perf_counter() - begun}
+        workspace.add_to_report(folder, parts)
     return parts
 
 
-def of_planners(asked: Plan) -> dict[str, object]:
-    """Flags that a planner is told by, and their values; false where they are not set."""
-    return {
-        "--milliseconds": asked.milliseconds, "--fast": asked.fast, "--seeded": asked.seeded, "--flat": asked.flat,
-        "--goal-as state": asked.goal_as == "state", "--energy value": asked.energy == "value",
-    }  # fmt: skip
+def validated(method: Method, test: EpisodeDataset, planning: object, read: Readout | None) -> Json:
+    """What recorded episodes tell of a policy or of a world model; the part `rollout` of report.json."""
+    if is_policy(method):
+        return imitation.validated(method, test, read)
+    rolled = worlds.rollout_part(method, test)
+    settings = planning if isinstance(planning, Planning) else Planning()
+    return rolled | offline.offline(method, test, settings, read, rolled)
 
 
 def acted(
-    actor: acting.Actor, asked: Plan, test: EpisodeDataset, read: offline.readout.Readout | None
+    actor: Actor, choice: Choice, clone: Network, world: World, found: goals.Source, milliseconds: float
 ) -> tuple[Json, dict[str, dict]]:
     """The part `plan` of report.json, and the films of each kind of goal."""
     told: Json = {}
-    if asked.milliseconds:
-        actor, told = acting.within_time(actor, asked.milliseconds)
-    _, planning = worlds.of_world(actor.run)
-    world = actor.open(planning.goals)
-    kinds, said = world.kinds, "tasks that the world draws"
-    if asked.ahead:
-        kinds, said = (
-            (f"ahead_{asked.ahead}",),
-            f"{asked.ahead} raw steps ahead in {len(test.episodes)} held-out episodes",
-        )
-    elif asked.goal_file:
-        kinds, said = ("given",), f"the file {asked.goal_file.name}, from where episodes of the world begin"
-    plans: Json = {"harness": acting.harness(actor, said, told)}
+    if milliseconds:
+        actor, limit = judging.within_time(actor, choice, milliseconds)
+        told = {"time_limit": limit}
+    plans: Json = {"harness": judging.harness(actor, choice, found.said) | told}
     films = {}
-    with Watch("planning", len(kinds), unit="kind") as watch:
-        for i, kind in enumerate(kinds):
+    with Watch("planning", len(found.kinds), unit="kind") as watch:
+        for i, kind in enumerate(found.kinds):
             tell = lambda what, *_: watch.at(i, what)  # noqa: B023, E731 (called before the loop goes on)
-            tasks = chosen(actor, asked, test, read, world, kind)
-            plans[kind], films[kind] = acting.plan_part(actor, world, kind, tasks, tell)
+            tasks = found.tasks(kind)
+            plans[kind], films[kind] = judging.plan_part(actor, choice, clone, world, kind, tasks, tell)
     return plans, films
 
 
-def chosen(
-    actor: acting.Actor, asked: Plan, test: EpisodeDataset, read: offline.readout.Readout | None, world: World,
-    kind: str,
-) -> Tasks:  # fmt: skip
-    """The tasks of one kind."""
-    _, planning = worlds.of_world(actor.run)
-    if asked.ahead:
-        return goals.ahead(test, world, planning.goals, planning.seed, asked.ahead)
-    if asked.goal_file is None:
-        return world.tasks(kind, planning.goals, planning.seed)
+def state_in(actor: Actor, read: Readout | None) -> goals.Read:
+    """What the probe reads in images, to judge by whether goals that are images are reached."""
 
     def state(image: torch.Tensor) -> torch.Tensor:
-        blank = torch.zeros(len(image), 0)
-        return _needed(read)(acting.goal_latents(actor.method, actor.statistics, Tasks(blank, blank, image, blank)))
+        if read is None:
+            raise ConfigError(STATELESS)
+        return read(actor.goals(image))
 
-    return goals.given(asked.goal_file, world, planning.goals, planning.seed, state)
-
-
-def _needed(read: offline.readout.Readout | None) -> offline.readout.Readout:
-    if read is None:
-        raise ConfigError(
-            "the episodes of this run tell no state, so no probe of it can be fitted: give goals as images"
-        )
-    return read
+    return state
 
 
 def show(plans: dict[str, dict[str, object]], folder: Path) -> None:
@@ -203,7 +215,7 @@ def show(plans: dict[str, dict[str, object]], folder: Path) -> None:
         if kind == "harness":
             continue
         name = kind.replace("_", " ")
-        shares = [fraction(row, key) if key in row else "unknown"
+        shares = [screen.fraction(row, key) if key in row else "unknown"
                   for key in ("success", "at_end", "random", "cloned", "true_dynamics")]  # fmt: skip
         rows.append((name, *shares))
         steps = f"{row['steps_to_success']:.0f}" if "steps_to_success" in row else "none"
@@ -212,17 +224,5 @@ def show(plans: dict[str, dict[str, object]], folder: Path) -> None:
     screen.table("reached", ["goals", "model", "at the end", "random", "cloned", "true dynamics"], rows)
     heads = ["goals", "median steps to success", "time per action", "model steps per action", "failed episodes"]
     screen.table("spent", heads, spent)
-    screen.say(f"harness: {words(plans['harness'])}", style="dim")
+    screen.say(f"harness: {screen.words(plans['harness'])}", style="dim")
     screen.say(f"report: {folder / 'report.html'}")
-
-
-def words(tree: dict[str, object]) -> str:
-    """Nested settings in one line."""
-    parts = (f"{k.replace('_', ' ')} {f'({words(v)})' if isinstance(v, dict) else v}" for k, v in tree.items())
-    return ", ".join(parts)
-
-
-def fraction(row: dict[str, object], name: str) -> str:
-    """A share with its interval, in percent."""
-    low, high = row["interval" if name == "success" else f"{name}_interval"]  # type: ignore[misc]
-    return f"{100 * row[name]:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"  # type: ignore[operator]

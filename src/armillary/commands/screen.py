@@ -78,3 +78,15 @@ def rate(per_second: float, unit: str) -> str:
 def size(count: float) -> str:
     """Bytes in MB or GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def words(tree: dict[str, object]) -> str:
+    """Nested settings in one line."""
+    parts = (f"{k.replace('_', ' ')} {f'({words(v)})' if isinstance(v, dict) else v}" for k, v in tree.items())
+    return ", ".join(parts)
+
+
+def fraction(row: dict[str, object], name: str) -> str:
+    """A share with its interval, in percent."""
+    low, high = row["interval" if name == "success" else f"{name}_interval"]  # type: ignore[misc]
+    return f"{100 * row[name]:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"  # type: ignore[operator]

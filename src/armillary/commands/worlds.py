@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +42,20 @@ def of_world(run: Run) -> tuple[Episodes, Planning]:
     if run.world is None or not isinstance(run.data, Episodes) or not isinstance(run.planning, Planning):
         raise ConfigError("this recipe has no world: collect and plan need one, e.g. lewm_two_rooms")
     return run.data, run.planning
+
+
+def reachable(run: Run) -> tuple[Episodes, Planning]:
+    """As `of_world`, of a run in whose world there are goals.
+
+    Raises:
+        ConfigError: as `of_world`, or there is nothing to reach.
+    """
+    found = of_world(run)
+    if getattr(run.world, "kinds", None) == ():
+        raise ConfigError(
+            f"{type(run.world).__name__} has nothing to reach: `armillary plan RUN --offline` tells how rollouts hold"
+        )
+    return found
 
 
 def collect(run: Run, episodes: int, steps: int, seed: int, tell: Tell = silent) -> None:
@@ -93,8 +106,7 @@ def rollout_part(method: Method, dataset: EpisodeDataset, horizon: int = 8, wind
     resample windows.
     """
     history = int(getattr(method.config, "history", 1))
-    config = replace(dataset.config, window=history + horizon)
-    longer = EpisodeDataset(config, dataset.index, dataset.columns, dataset.episodes, dataset.statistics)
+    longer = dataset.windows(history + horizon)
     rows = numbered(1).order("rollout windows", len(longer))[0][:windows]
     parts = [
         rollout_errors(as_dynamics(method), longer.prepare(longer.batch(part)), history) for part in rows.split(128)

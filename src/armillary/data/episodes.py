@@ -6,7 +6,7 @@ frames has T - 1 actions; its last row of `action` is zero and never used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +125,15 @@ class EpisodeDataset:
         first, length = int(self.index.offsets[number]), int(self.index.lengths[number])
         frames = np.arange(first, first + length)[None]
         return {"index": torch.tensor([number]), **self._taken(frames, frames[:, :-1])}
+
+    def windows(self, frames: int) -> EpisodeDataset:
+        """The same episodes in windows of another number of frames.
+
+        Raises:
+            DataError: no episode is that long.
+        """
+        config = replace(self.config, window=frames)
+        return EpisodeDataset(config, self.index, self.columns, self.episodes, self.statistics)
 
     def prepare(self, batch: Batch) -> Batch:
         """The batch with float32 images and normalized actions; see `Statistics.prepare`."""

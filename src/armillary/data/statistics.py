@@ -36,6 +36,10 @@ class Statistics:
             raise ShapeError(f"{key} has width {x.shape[-1]}, its statistics {len(mean)}: give a multiple of that")
         return ((x.unflatten(-1, (-1, len(mean))) - mean) / std).flatten(-2)
 
+    def tensors(self, key: str) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"]]:
+        """Mean and standard deviation of a column, float32."""
+        return torch.tensor(self.mean[key]), torch.tensor(self.std[key])
+
     def prepare(self, batch: Batch) -> Batch:
         """A raw batch as float32: `image` [..., C, h, w] uint8, `action` and `proprio` normalized, all else unchanged.
 

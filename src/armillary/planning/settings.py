@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from ..errors import ConfigError, require
 from .cem import CEM
@@ -73,3 +73,8 @@ class Planning:
                 f"{self.earlier_weight}; the first three are 1 or more, the others 0 or more"
             )
         require(0, float("inf"), action_cost=self.action_cost, change_cost=self.change_cost)
+
+
+def described(settings: Any) -> dict[str, object]:
+    """Settings with the name of their class, as reports tell them."""
+    return {"name": type(settings).__name__, **asdict(settings)}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..contracts import Dynamics
 from ..types import Batch
+from .readout import flat
 
 SEEN = ("image", "proprio")  # what dynamics start from, beside actions
 
@@ -34,3 +35,10 @@ def observed(dynamics: Dynamics[Any], batch: Batch, rows: int = 512) -> Float[Te
         single["action"] = shown.new_zeros(len(part), 0, batch["action"].shape[2])
         parts.append(dynamics.latent(dynamics.start(single)))
     return torch.cat(parts).unflatten(0, windows)
+
+
+def stacked(latents: Float[Tensor, "E T *L D"], history: int) -> Float[Tensor, "E T F"]:
+    """For each frame the latents of the last `history` ones side by side, the first one repeated at the beginning."""
+    x = flat(latents.flatten(0, 1)).unflatten(0, latents.shape[:2])
+    padded = torch.cat([x[:, :1].expand(-1, history - 1, -1), x], 1)
+    return torch.cat([padded[:, t : t + x.shape[1]] for t in range(history)], 2)

@@ -48,37 +48,27 @@ def segmentation(
         ShapeError: tokens were not kept, or fill no grid.
         DataError: targets are no masks, one class only, fewer than 2 images, NaN.
     """
-    begun = time.perf_counter()
-    strengths = ordered(strengths)
+    begun, strengths = time.perf_counter(), ordered(strengths)
     if min(patches, cells) < 1:
         raise ConfigError(f"patches is {patches}, cells {cells}: give at least 1")
     rows, columns, order = _grid(train, test)
     classes = _classes(train, test, ignore)
-    if rows * cells > train.y.shape[1] or columns * cells > train.y.shape[2]:
-        raise ConfigError(
-            f"{cells} cells in each of {rows}x{columns} tokens are more than the masks' {tuple(train.y.shape[1:])} "
-            "pixels: use fewer (probe.cells)"
-        )
-    n, parts = train.x.shape[:2]
     flat, asked = standardized(train.x[:, order].flatten(0, 1), test.x[:, order].flatten(0, 1))
-    x = flat.unflatten(0, (n, parts))
-    shares = patch_shares(train.y, rows * cells, columns * cells, classes, ignore)
-    shares = shares.view(n, rows, cells, columns, cells, classes).transpose(2, 3).flatten(1, 2).flatten(2, 3)
-    held = held_out(n, seed)
+    x, held = flat.unflatten(0, train.x.shape[:2]), held_out(len(train.x), seed)
+    shares = cell_shares(train.y, rows, columns, cells, classes, ignore)
 
     def fitted(images: Tensor, start: Tensor, strength: float) -> Tensor:
         some, share = x[images].flatten(0, 1), shares[images].flatten(0, 1)
         known = share.sum((1, 2)).nonzero()[:, 0]  # share: [tokens, cells * cells, K]
-        if not len(known):
+        if not bool((share.sum((0, 2)) > 0).all()):
             raise DataError(f"every pixel of the fitted images is {ignore}, which is ignored: give more labeled images")
         known = known[numbered(1, seed).order("patches", len(known))[0, :patches]]
-        some, parts = some[known], zip(share[known].unbind(1), start.split(classes), strict=True)
-        return torch.cat([fit(some, part, begun, strength, iterations) for part, begun in parts])
+        by_cell = zip(share[known].unbind(1), start.split(classes), strict=True)
+        return torch.cat([fit(some[known], part, first, strength, iterations) for part, first in by_cell])
 
     def counted(tokens: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        maps = logits(tokens, weight).view(len(y), rows, columns, cells, cells, classes)
-        maps = maps.permute(0, 5, 1, 3, 2, 4).reshape(len(y), classes, rows * cells, columns * cells)
-        return confusions(maps, y, ignore)
+        maps = logits(tokens, weight).view(len(y), rows, columns, cells, cells, classes).permute(0, 5, 1, 3, 2, 4)
+        return confusions(maps.flatten(4, 5).flatten(2, 3), y, ignore)
 
     chosen, start, tried = search(
         strengths,
@@ -87,9 +77,27 @@ def segmentation(
         lambda weight: float(_figures(counted(x[held].flatten(0, 1), train.y[held], weight).sum(0))[0].nan_to_num(0.0)),
     )
     matrix = counted(asked, test.y, fitted(torch.ones_like(held), start, chosen))
-    settings = {"strength": chosen, "validation": tried, "patches": patches, "ignore": ignore,
-                "iterations": iterations, "seed": seed, "cells": cells}  # fmt: skip
+    settings = {"strength": chosen, "validation": tried, "patches": patches, "ignore": ignore, "cells": cells,
+                "iterations": iterations, "seed": seed}  # fmt: skip
     return _report(matrix, int(shares.sum((0, 1, 2)).argmax()), train, test, settings, begun)
+
+
+def cell_shares(
+    mask: Int[Tensor, "n h w"], rows: int, columns: int, cells: int, classes: int, ignore: int
+) -> Float[Tensor, "n N C K"]:
+    """How much of each of the `cells` x `cells` parts of each token each class fills.
+
+    Raises:
+        ConfigError: masks have fewer pixels than there would be parts.
+    """
+    if rows * cells > mask.shape[1] or columns * cells > mask.shape[2]:
+        raise ConfigError(
+            f"{cells} cells in each of {rows}x{columns} tokens are more than the {tuple(mask.shape[1:])} pixels of "
+            "masks: use fewer (probe.cells)"
+        )
+    shares = patch_shares(mask, rows * cells, columns * cells, classes, ignore)
+    shares = shares.view(len(mask), rows, cells, columns, cells, classes)
+    return shares.transpose(2, 3).flatten(1, 2).flatten(2, 3)
 
 
 def patch_shares(
