@@ -21,7 +21,7 @@ STEPS = 20
 # two: 2e-7 in the first loss, 1e-4 after twenty steps in float32. In float64 two processes are one.
 SENSITIVE = {
     "image.kerjepa", "image.lejepa", "image.rectified_lpjepa", "rivals.byol", "rivals.moco", "rivals.simclr",
-    "rivals.simsiam",
+    "rivals.simsiam", "image.seq_jepa",
 }  # fmt: skip
 LOOP = Loop(precision="fp32", log_every=1, save_every=10, monitor=8, diagnose_every=10)
 

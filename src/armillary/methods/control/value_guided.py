@@ -24,6 +24,7 @@ from ...functional.value import euclidean, interval, reaching, residual
 from ...nn.encoder import ConvNet, Encoder, ViT, encoder
 from ...nn.heads import projector
 from ...nn.recurrent import ResidualTransition
+from ...parallel import all_gather, rank
 from ...randomness import Random, numbered
 from ...types import Batch, Forecast, Terms, Tokens
 
@@ -151,18 +152,18 @@ class ValueGuided(Method):
     def goals(self, z: Float[Tensor, "B T D"], random: Random) -> tuple[Float[Tensor, "B N D"], Int[Tensor, "B N"]]:
         """Latents of the goals of each window, and at which of its own frames they are; -1 for those of others.
 
-        Of the others each goal comes from the next row of a random round of the batch, so from this one row only where
-        there is no other. All is a function of the rows' identities, not of their order.
+        Of the others each goal comes from the next row of a random round of the batch of all ranks, so from this one
+        row only where there is no other. All is a function of the rows' identities, not of their order or ranks.
         """
         c, (rows, frames, _) = self.config, z.shape
         own = random.integers("goal/own", frames, c.own_goals)
         own[:, :1] = frames - 1
-        round_ = random.bits("goal/row", c.random_goals).argsort(dim=0, stable=True)  # [B, n], places in each round
-        donor = torch.empty_like(round_).scatter_(0, round_, round_.roll(-1, 0))
+        mine = rank() * rows + torch.arange(rows, device=z.device)  # places in the batch of all ranks
+        round_ = all_gather(random.bits("goal/row", c.random_goals)).argsort(dim=0, stable=True)  # places in each round
+        donor = torch.empty_like(round_).scatter_(0, round_, round_.roll(-1, 0))[mine]  # [B, n]
         frame = random.integers("goal/frame", frames, c.random_goals)
-        myself = torch.arange(rows, device=z.device)[:, None]
-        goal = torch.cat([z[myself, own], z[donor, frame]], 1)
-        return goal, torch.cat([own, frame.where(donor == myself, -1)], 1)
+        goal = torch.cat([z[torch.arange(rows, device=z.device)[:, None], own], all_gather(z)[donor, frame]], 1)
+        return goal, torch.cat([own, frame.where(donor == mine[:, None], -1)], 1)
 
     def value(self, z: Float[Tensor, "B T D"], random: Random) -> Float[Tensor, ""]:
         """How far distances to goals are from values of reaching them, along the recorded steps.

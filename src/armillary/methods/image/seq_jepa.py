@@ -152,11 +152,11 @@ class SeqJEPA(Method):
             corner = fixations(self.weigh(image, size), seen + following, random, int(c.inhibition * size),
                                visited=visited)  # fmt: skip
             share = [corner[..., axis] / image.shape[axis - 2] for axis in (0, 1)]
-            return foveae(image, corner, size), torch.stack(share, -1)
+            return foveae(image, corner, size), torch.stack(share, -1).to(image)
         drawn = [draw(random, c.seen, f"seen {k}") for k in range(seen)]
         drawn += [draw(random, c.following, f"following {k}") for k in range(following)]
         views = [apply(image, batch.get("normalization"), one, c.encoder.image) for one in drawn]
-        return torch.stack(views, 1), torch.stack([parameters(one) for one in drawn], 1)
+        return torch.stack(views, 1), torch.stack([parameters(one) for one in drawn], 1).to(image)
 
     def fovea(self, image: Float[Tensor, "B C h w"]) -> int:
         """Side of a fovea in pixels: whole patches of a ViT."""
