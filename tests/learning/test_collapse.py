@@ -27,6 +27,7 @@ def test_without_its_regularizer_a_world_model_collapses_and_the_run_stops(tmp_p
             for name in ("good", "bad")}  # fmt: skip
     alarms = {name: [alarm for row in held for alarm in row.get("alarms", [])] for name, held in rows.items()}
     assert alarms["good"] == [] and [alarm["kind"] for alarm in alarms["bad"]] == ["full"]
+    assert "Complete collapse" in (bad / "report.html").read_text(), "its report says so"
     assert collapsed[-1].step <= 150, "it is stopped early"
     assert rows["bad"][-1]["energy"] < rows["good"][-1]["energy"] / 50, "the energy says the opposite"
     assert collapsed[-1].numbers["effective_rank"] > collapsed[0].numbers["effective_rank"], "so does the rank"

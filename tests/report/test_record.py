@@ -56,6 +56,17 @@ def test_curves_are_found_nested_or_flat(tmp_path: Path):
     assert record.under("terms") == ["a"] and len(record.series("energy")[0]) == 0
 
 
+def test_a_run_that_ended_early_has_the_verdict_of_its_last_examination(tmp_path: Path):
+    rows = [{"step": 1, "verdict": "healthy"}, {"step": 2, "verdict": "complete collapse: all alike"}, {"step": 3}]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "report.json").write_text(json.dumps({"verdict": "healthy"}))  # of a training before it was resumed
+    assert 'badge collapse">' in page.render(read(tmp_path)) and "Complete collapse: all alike" in page.render(
+        read(tmp_path)
+    )
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
+    assert 'badge healthy">' in page.render(read(tmp_path))
+
+
 def test_films_are_read_as_the_planner_writes_them(tmp_path: Path):
     arrays = example.film(np.random.default_rng(1))
     yes = torch.from_numpy(arrays["success"])

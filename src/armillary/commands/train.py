@@ -11,7 +11,7 @@ import torch
 
 from ..contracts import build
 from ..data.dataset import open_data
-from ..errors import ConfigError
+from ..errors import CollapseError, ConfigError
 from ..parallel import barrier, rank
 from ..recipes import run as runs
 from ..recipes.run import Run
@@ -58,7 +58,12 @@ def main(arguments: list[str]) -> int:
         # What is resumed keeps its settings in run.json until training goes on with the new ones.
         keep = asked.resume and rank() == 0
         save = (lambda: runs.save(folder, run, reference.name, reference.sha256)) if keep else None
-        outcome = trained(run, folder, asked.resume, device, save)
+        try:
+            outcome = trained(run, folder, asked.resume, device, save)
+        except CollapseError:
+            if rank() == 0:
+                page.write(folder)  # of a run that collapsed a report is what is needed most
+            raise
         if rank() == 0:
             finish(reference, run, folder, outcome)
     return 128 + signal.Signals[outcome.stopped] if outcome.stopped else 0

@@ -47,6 +47,7 @@ class Record:
 
     log:   one dictionary of numbers per line, nested names joined by dots (`terms.prediction`).
     alarms: what the radar raised, in order: kind, step, since, sure, seen.
+    verdict: of the last examination in the log, "" where there was none; report.json has that of a finished training.
     begun: when run.json was last written, as "YYYY-MM-DD hh:mm" of this machine; "" where there is none.
     notes: what could not be read, and why, in whole sentences.
     """
@@ -57,6 +58,7 @@ class Record:
     report: Json = field(default_factory=dict)
     film: Film | None = None
     alarms: tuple[Json, ...] = ()
+    verdict: str = ""
     begun: str = ""
     notes: tuple[str, ...] = ()
 
@@ -99,6 +101,7 @@ def read(folder: Path) -> Record:
         run=_object(folder / "run.json", notes),
         log=tuple(_numbers(row) for row in rows),
         alarms=tuple(alarm for row in rows for alarm in _alarms(row)),
+        verdict=next((text(row["verdict"]) for row in reversed(rows) if row.get("verdict")), ""),
         report=_object(folder / "report.json", notes),
         film=_film(folder / "episodes.npz", notes),
         begun=_written(folder / "run.json"),

@@ -48,7 +48,7 @@ def name(record: Record) -> str:
 
 def header(record: Record) -> Markup:
     """Name, verdict, what was learned in one sentence, and what a reader asks first; what could not be read."""
-    verdict = text(record.report.get("verdict"))
+    verdict = record.verdict or text(record.report.get("verdict"))
     tone = scores.tone(verdict)
     said = f"{verdict[:1].upper()}{verdict[1:]}" or "Not examined"
     notes = [element("p", note) for note in record.notes]
