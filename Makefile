@@ -47,7 +47,7 @@ check: install ## style, format and types
 	$(BIN)/pyright
 
 bench: install ## speed and memory; benchmarks of data need folders, see each file
-	@for name in allocator envs planning step views; do \
+	@for name in allocator coverage envs planning prefix step views; do \
 		echo "benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 results: install ## the pages of docs/results, from the rows beside them
