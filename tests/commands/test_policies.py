@@ -21,15 +21,14 @@ from armillary.planning import cloning
 from armillary.recipes import run as runs
 from armillary.training.checkpoint import weights
 
+from .tiny import PLANNING
+
 SMALL = [
     "--method.width", "8", "--method.depth", "1", "--method.decoder-depth", "1", "--method.predictor-depth", "1",
     "--method.heads", "1", "--steps", "4", "--batch", "8", "--loop.monitor", "16",
 ]  # fmt: skip
 TINY = [
-    *SMALL, "--method.encoder.widths", "4", "4", "4", "--method.chunk", "3", "--data.window", "5", "--planning.goals",
-    "3", "--planning.budget", "9", "--planning.planner.samples", "8", "--planning.planner.elites", "4",
-    "--planning.planner.keep-elites", "1", "--planning.planner.iterations", "2", "--planning.planner.horizon", "3",
-    "--planning.films", "2",
+    *SMALL, "--method.encoder.widths", "4", "4", "4", "--method.chunk", "3", "--data.window", "5", *PLANNING,
 ]  # fmt: skip
 
 

@@ -23,14 +23,7 @@ from armillary.planning import cloning
 from armillary.planning.windows import context, observed
 from armillary.training.checkpoint import weights
 
-TINY = [
-    "--method.encoder.widths", "4", "4", "4", "--method.width", "8", "--method.hidden", "16", "--method.depth", "1",
-    "--method.heads", "1", "--method.head-width", "8", "--method.directions", "16", "--method.rollout", "2",
-    "--data.window", "3", "--steps", "4", "--batch", "8", "--planning.goals", "3", "--planning.budget", "9",
-    "--planning.planner.samples", "8", "--planning.planner.elites", "4", "--planning.planner.keep-elites", "1",
-    "--planning.planner.iterations", "2", "--planning.planner.horizon", "3", "--planning.films", "2",
-    "--loop.monitor", "16",
-]  # fmt: skip
+from .tiny import LEWM as TINY
 
 
 @pytest.fixture(autouse=True)
